@@ -1,0 +1,21 @@
+"""What every test run shares."""
+
+from __future__ import annotations
+
+import os
+
+import django
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run on another Django than the one this cell of the matrix is about."""
+    expected = os.environ.get("NOA_PERF_EXPECT_DJANGO", "")
+    found = "{}.{}".format(*django.VERSION)
+    if expected and expected != found:
+        raise pytest.UsageError(f"this run is about Django {expected}, but Django {found} is installed")
+
+
+def pytest_report_header() -> str:
+    """Name the Django under test in pytest's header."""
+    return f"django: {django.get_version()}"

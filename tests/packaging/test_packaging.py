@@ -1,0 +1,121 @@
+"""The wheel and the sdist: built, installed into an empty environment, and used there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import django
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSTRAINTS = ROOT / "constraints"
+
+pytestmark = pytest.mark.slow
+
+# Runs inside the empty environment: a site with noa_perf's app and nothing else of ours.
+SITE = """
+import sys
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+import noa_perf
+
+assert Path(noa_perf.__file__).is_relative_to(sys.prefix), noa_perf.__file__
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "noa_perf.optimizer"],
+    MIDDLEWARE=["noa_perf.optimizer.middleware.QueryMonitorMiddleware"],
+    ROOT_URLCONF="site_urls",
+)
+sys.modules["site_urls"] = type(sys)("site_urls")
+sys.modules["site_urls"].urlpatterns = []
+django.setup()
+call_command("check", fail_level="WARNING")
+call_command("migrate", verbosity=0)
+
+from django.core.management import get_commands
+from django.test import Client
+from django.test.utils import setup_test_environment
+
+setup_test_environment()
+assert Client().get("/nothing-here/").status_code == 404
+print(*sorted(name for name, app in get_commands().items() if app.startswith("noa_perf")))
+"""
+
+
+def constraints() -> list[str]:
+    """Return pip's arguments that pin this cell's versions, where they are pinned."""
+    name = "py{}{}-django{}{}.txt".format(*sys.version_info[:2], *django.VERSION[:2])
+    return ["-c", str(CONSTRAINTS / name)] if (CONSTRAINTS / name).exists() else []
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Run a command away from this process's own import path; return what it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "DJANGO_"))}
+    done = subprocess.run(
+        [*map(str, command)], check=False, cwd=cwd, env=kept, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build the sdist, and the wheel from the sdist, as an index would get them."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--quiet", "--outdir", out, ROOT)
+    (wheel,) = out.glob("*.whl")
+    (sdist,) = out.glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist}
+
+
+def tracked() -> set[str]:
+    """Return the package's files in the working tree, caches left out."""
+    files = (path for path in (ROOT / "noa_perf").rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
+
+
+def test_wheel_holds_the_whole_package(distributions: dict[str, Path]) -> None:
+    names = {name for name in zipfile.ZipFile(distributions["wheel"]).namelist() if ".dist-info/" not in name}
+    assert names == tracked()
+    assert "noa_perf/py.typed" in names
+
+
+def test_sdist_holds_the_package_and_its_papers(distributions: dict[str, Path]) -> None:
+    with tarfile.open(distributions["sdist"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert tracked() <= names
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "PKG-INFO"} <= names
+    assert not any(name.startswith(("tests/", "testproject/")) for name in names)
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_installs_into_an_empty_environment(
+    kind: str, distributions: dict[str, Path], tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "env", with_pip=True, symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", *constraints(), distributions[kind], cwd=tmp_path)
+    assert run(python, "-c", "import django; print('%d.%d' % django.VERSION[:2])", cwd=tmp_path).strip() == (
+        "{}.{}".format(*django.VERSION[:2])
+    )
+    commands = run(python, "-c", SITE, cwd=tmp_path).splitlines()[-1].split()
+    here = ROOT / "noa_perf" / "optimizer" / "management" / "commands"
+    assert set(commands) == {path.stem for path in here.glob("[a-z]*.py")}
+
+
+def test_the_package_needs_no_development_dependency(distributions: dict[str, Path]) -> None:
+    with zipfile.ZipFile(distributions["wheel"]) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    lines = [line.split(": ")[1] for line in text.splitlines() if line.startswith("Requires-Dist: ")]
+    assert {line.split(">")[0].lower() for line in lines if "extra ==" not in line} == {"django", "sqlglot"}
