@@ -1,4 +1,4 @@
-"""The test matrix: a cell per pair of Python and Django, and third-party sites with environments of their own."""
+"""The test matrix: a cell per pair of Python and Django; third-party sites have environments of their own."""
 
 from __future__ import annotations
 
