@@ -1,0 +1,1 @@
+"""A shop with real load, and with its faults left in on purpose."""

@@ -1,0 +1,7 @@
+"""The admin of the chosen twin."""
+
+from __future__ import annotations
+
+from .twin import twin
+
+twin("admin")

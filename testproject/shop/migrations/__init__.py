@@ -1,0 +1,1 @@
+"""The shop's schema, with its indexes left out."""
