@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 DEPARTMENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Kitchen": {
         "Cookware": ("Saucepan", "Frying Pan", "Casserole", "Wok", "Roasting Tin"),
@@ -54,252 +59,46 @@ DEPARTMENTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Each department, its categories, and what is sold in each."""
 
-QUALITIES = [
-    "Classic",
-    "Compact",
-    "Folding",
-    "Everyday",
-    "Heritage",
-    "Lightweight",
-    "Large",
-    "Small",
-    "Nordic",
-    "Original",
-    "Professional",
-    "Quiet",
-    "Rustic",
-    "Slim",
-    "Studio",
-    "Sturdy",
-    "Traditional",
-    "Travel",
-    "Weekend",
-    "Winter",
-]
-MATERIALS = [
-    "Ash",
-    "Bamboo",
-    "Beech",
-    "Brass",
-    "Canvas",
-    "Cast-Iron",
-    "Ceramic",
-    "Copper",
-    "Cork",
-    "Cotton",
-    "Enamel",
-    "Felt",
-    "Glass",
-    "Leather",
-    "Linen",
-    "Oak",
-    "Recycled",
-    "Steel",
-    "Stoneware",
-    "Walnut",
-    "Wool",
-]
-COLOURS = [
-    "Black",
-    "Blue",
-    "Chalk",
-    "Clay",
-    "Forest",
-    "Grey",
-    "Indigo",
-    "Mustard",
-    "Natural",
-    "Navy",
-    "Olive",
-    "Plum",
-    "Red",
-    "Sand",
-    "Slate",
-    "White",
-]
+QUALITIES = _words(
+    "Classic Compact Folding Everyday Heritage Lightweight Large Small Nordic Original Professional "
+    "Quiet Rustic Slim Studio Sturdy Traditional Travel Weekend Winter"
+)
+MATERIALS = _words(
+    "Ash Bamboo Beech Brass Canvas Cast-Iron Ceramic Copper Cork Cotton Enamel Felt Glass Leather Linen "
+    "Oak Recycled Steel Stoneware Walnut Wool"
+)
+COLOURS = _words(
+    "Black Blue Chalk Clay Forest Grey Indigo Mustard Natural Navy Olive Plum Red Sand Slate White"
+)
 SIZES = ["Small", "Medium", "Large", "Extra-Large"]
-TAGS = [
-    "bestseller",
-    "camping",
-    "carbon-neutral",
-    "children",
-    "dishwasher-safe",
-    "eco",
-    "fair-trade",
-    "family",
-    "gift",
-    "handmade",
-    "indoor",
-    "limited",
-    "local",
-    "minimal",
-    "new-season",
-    "organic",
-    "outdoor",
-    "plastic-free",
-    "rainproof",
-    "recycled",
-    "repairable",
-    "sale",
-    "seasonal",
-    "small-batch",
-    "spare-parts",
-    "summer",
-    "travel",
-    "vegan",
-    "vintage",
-    "winter",
-]
-COUNTRIES = [
-    "Denmark",
-    "England",
-    "Finland",
-    "France",
-    "Germany",
-    "Ireland",
-    "Italy",
-    "Japan",
-    "Norway",
-    "Portugal",
-    "Scotland",
-    "Sweden",
-    "Wales",
-]
-BRAND_STEMS = [
-    "Alder",
-    "Birk",
-    "Calder",
-    "Dale",
-    "Elm",
-    "Fell",
-    "Glen",
-    "Harrow",
-    "Isle",
-    "Juniper",
-    "Kestrel",
-    "Larch",
-    "Moor",
-    "Nore",
-    "Orchard",
-    "Pike",
-    "Quarry",
-    "Rowan",
-    "Sedge",
-    "Tarn",
-]
+TAGS = _words(
+    "bestseller camping carbon-neutral children dishwasher-safe eco fair-trade family gift handmade "
+    "indoor limited local minimal new-season organic outdoor plastic-free rainproof recycled repairable "
+    "sale seasonal small-batch spare-parts summer travel vegan vintage winter"
+)
+COUNTRIES = _words(
+    "Denmark England Finland France Germany Ireland Italy Japan Norway Portugal Scotland Sweden Wales"
+)
+BRAND_STEMS = _words(
+    "Alder Birk Calder Dale Elm Fell Glen Harrow Isle Juniper Kestrel Larch Moor Nore Orchard Pike "
+    "Quarry Rowan Sedge Tarn"
+)
 BRAND_ENDS = ("& Sons", "Works", "Supply")
-FIRST_NAMES = [
-    "Ada",
-    "Aisha",
-    "Anders",
-    "Beth",
-    "Carlos",
-    "Chloe",
-    "Daniel",
-    "Elif",
-    "Emma",
-    "Fatima",
-    "Finn",
-    "Grace",
-    "Hana",
-    "Hugo",
-    "Ines",
-    "Ivan",
-    "Jack",
-    "Jana",
-    "Kofi",
-    "Lars",
-    "Leila",
-    "Lucia",
-    "Maja",
-    "Marco",
-    "Mei",
-    "Nadia",
-    "Noah",
-    "Olga",
-    "Omar",
-    "Petra",
-    "Priya",
-    "Rosa",
-    "Ruth",
-    "Sami",
-    "Sven",
-    "Tara",
-    "Tomas",
-    "Uma",
-    "Viktor",
-    "Yuki",
-]
-LAST_NAMES = [
-    "Ahmed",
-    "Andersen",
-    "Baker",
-    "Bauer",
-    "Brown",
-    "Chen",
-    "Costa",
-    "Davies",
-    "Dubois",
-    "Evans",
-    "Fischer",
-    "Garcia",
-    "Green",
-    "Hansen",
-    "Hughes",
-    "Ito",
-    "Jensen",
-    "Jones",
-    "Kaya",
-    "Khan",
-    "Kowalski",
-    "Larsen",
-    "Lopez",
-    "Martin",
-    "Meyer",
-    "Moreau",
-    "Murphy",
-    "Nguyen",
-    "Novak",
-    "Okafor",
-    "Olsen",
-    "Patel",
-    "Price",
-    "Rossi",
-    "Santos",
-    "Schmidt",
-    "Singh",
-    "Smith",
-    "Taylor",
-    "Walker",
-]
-CITIES = [
-    "Aberdeen",
-    "Bath",
-    "Belfast",
-    "Birmingham",
-    "Bristol",
-    "Cambridge",
-    "Cardiff",
-    "Cork",
-    "Derby",
-    "Dublin",
-    "Dundee",
-    "Edinburgh",
-    "Exeter",
-    "Galway",
-    "Glasgow",
-    "Leeds",
-    "Liverpool",
-    "London",
-    "Manchester",
-    "Newcastle",
-    "Norwich",
-    "Oxford",
-    "Plymouth",
-    "Sheffield",
-    "Swansea",
-    "York",
-]
+FIRST_NAMES = _words(
+    "Ada Aisha Anders Beth Carlos Chloe Daniel Elif Emma Fatima Finn Grace Hana Hugo Ines Ivan Jack "
+    "Jana Kofi Lars Leila Lucia Maja Marco Mei Nadia Noah Olga Omar Petra Priya Rosa Ruth Sami Sven "
+    "Tara Tomas Uma Viktor Yuki"
+)
+LAST_NAMES = _words(
+    "Ahmed Andersen Baker Bauer Brown Chen Costa Davies Dubois Evans Fischer Garcia Green Hansen Hughes "
+    "Ito Jensen Jones Kaya Khan Kowalski Larsen Lopez Martin Meyer Moreau Murphy Nguyen Novak Okafor "
+    "Olsen Patel Price Rossi Santos Schmidt Singh Smith Taylor Walker"
+)
+CITIES = _words(
+    "Aberdeen Bath Belfast Birmingham Bristol Cambridge Cardiff Cork Derby Dublin Dundee Edinburgh "
+    "Exeter Galway Glasgow Leeds Liverpool London Manchester Newcastle Norwich Oxford Plymouth "
+    "Sheffield Swansea York"
+)
 OPINIONS = {
     1: ("Broke in a week", "Not as described", "Sent it back"),
     2: ("Disappointing", "Smaller than it looks", "Good idea, poor finish"),

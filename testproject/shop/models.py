@@ -136,7 +136,7 @@ class Review(models.Model):
     """What a customer thinks of a product."""
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="reviews")
-    customer = models.ForeignKey(Customer, models.CASCADE, related_name="reviews")
+    customer = models.ForeignKey(Customer, models.SET_NULL, related_name="reviews", null=True)
     rating = models.PositiveSmallIntegerField()
     title = models.CharField(max_length=120)
     body = models.TextField()

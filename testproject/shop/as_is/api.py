@@ -26,7 +26,7 @@ from .serializers import (
 class ProductViewSet(viewsets.ReadOnlyModelViewSet[Product]):
     """Products on sale, most sold first."""
 
-    queryset = Product.objects.filter(is_active=True).order_by("-sold", "-pk")
+    queryset = Product.objects.filter(is_active=True).order_by("-sold", "pk")
     serializer_class = ProductSerializer
     lookup_field = "slug"
 
@@ -42,7 +42,7 @@ class CategoryViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Category]):
 class ReviewViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Review]):
     """Reviews, newest first."""
 
-    queryset = Review.objects.order_by("-written_at", "-pk")
+    queryset = Review.objects.order_by("-written_at", "pk")
     serializer_class = ReviewSerializer
 
 

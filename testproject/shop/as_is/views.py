@@ -20,8 +20,8 @@ REVIEWS_ON_A_PAGE = 10
 def home(request: HttpRequest) -> HttpResponse:
     """Show what sells best and what is new."""
     on_sale = Product.objects.filter(is_active=True)
-    popular = on_sale.order_by("-sold", "-pk")[:12]
-    arrivals = on_sale.order_by("-added_at", "-pk")[:8]
+    popular = on_sale.order_by("-sold", "pk")[:12]
+    arrivals = on_sale.order_by("-added_at", "pk")[:8]
     return render(request, "shop/home.html", {"popular": popular, "arrivals": arrivals})
 
 
@@ -34,7 +34,7 @@ def categories(request: HttpRequest) -> HttpResponse:
 class CategoryPage(ListView):  # type: ignore[type-arg]
     """The products of a category and of those inside it."""
 
-    queryset = Product.objects.filter(is_active=True).order_by("-sold", "-pk")
+    queryset = Product.objects.filter(is_active=True).order_by("-sold", "pk")
     template_name = "shop/category.html"
     context_object_name = "products"
     paginate_by = 24
@@ -56,10 +56,10 @@ def brands(request: HttpRequest) -> HttpResponse:
 def product(request: HttpRequest, slug: str) -> HttpResponse:
     """Show a product with its newest reviews and its neighbours."""
     shown = get_object_or_404(Product.objects.select_related("brand", "category__parent"), slug=slug)
-    newest = shown.reviews.order_by("-written_at", "-pk")
+    newest = shown.reviews.order_by("-written_at", "pk")
     reviews = newest[:REVIEWS_ON_A_PAGE]
     neighbours = Product.objects.filter(category=shown.category_id, is_active=True).exclude(pk=shown.pk)
-    related = neighbours.order_by("-sold", "-pk")[:6]
+    related = neighbours.order_by("-sold", "pk")[:6]
     in_demand = False
     if OrderItem.objects.filter(variant__product=shown):
         in_demand = True
@@ -76,15 +76,15 @@ def search(request: HttpRequest) -> HttpResponse:
     term = request.GET.get("q", "").strip()
     matches = Product.objects.filter(name__icontains=term, is_active=True)
     total = len(matches)
-    products = matches.order_by("-sold", "-pk")[:24]
+    products = matches.order_by("-sold", "pk")[:24]
     return render(request, "shop/search.html", {"term": term, "total": total, "products": products})
 
 
 def account(request: HttpRequest) -> HttpResponse:
     """Show a customer's orders and reviews; a demo asks for no password."""
     customer = get_object_or_404(Customer, email=request.GET.get("email", ""))
-    orders = customer.orders.order_by("-placed_at", "-pk")[:20]
-    reviews = customer.reviews.order_by("-written_at", "-pk")[:10]
+    orders = customer.orders.order_by("-placed_at", "pk")[:20]
+    reviews = customer.reviews.order_by("-written_at", "pk")[:10]
     context = {"customer": customer, "orders": orders, "reviews": reviews}
     return render(request, "shop/account.html", context)
 
@@ -102,9 +102,9 @@ def price_list(request: HttpRequest) -> HttpResponse:
     """Export today's prices for the comparison sites."""
     response = HttpResponse(content_type="text/csv")
     lines = csv.writer(response)
-    lines.writerow(["id", "name", "price", "url"])
+    lines.writerow(["id", "name", "price", "page"])
     for offered in Product.objects.filter(is_active=True).order_by("pk"):
-        lines.writerow([offered.pk, offered.name, offered.price, offered.get_absolute_url()])
+        lines.writerow([offered.pk, offered.name, offered.price, offered.slug])
     return response
 
 
@@ -118,7 +118,7 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     best = placed.values("customer").annotate(spent=Sum("total")).order_by("-spent", "customer")[:20]
     ids = [row["customer"] for row in best]
     buyers = [Customer.objects.get(pk=pk) for pk in ids]
-    waiting = Order.objects.filter(status=Order.Status.PENDING).order_by("-placed_at", "-pk")[:40]
+    waiting = Order.objects.filter(status=Order.Status.PENDING).order_by("-placed_at", "pk")[:40]
     scarce = Variant.objects.filter(stock__lt=3).order_by("stock", "pk")[:40]
     context: dict[str, Any] = {"start": start, "by_status": by_status, "waiting": waiting, "scarce": scarce}
     context["best"] = [(buyer, row["spent"]) for buyer, row in zip(buyers, best, strict=True)]

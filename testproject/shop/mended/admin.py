@@ -21,7 +21,7 @@ class ProductAdmin(ProductAdminBase):
     """Products by number sold."""
 
     list_display = ("name", "brand_name", "department", "price", "sold")
-    ordering = ("-sold", "-pk")
+    ordering = ("-sold", "pk")
     list_select_related = ("brand", "category")
     show_full_result_count = False
 
@@ -41,7 +41,7 @@ class CustomerAdmin(CustomerAdminBase):
     """Customers by address."""
 
     list_display = ("email", "name", "city", "tier")
-    ordering = ("email", "-pk")
+    ordering = ("email", "pk")
     list_select_related = ("loyalty",)
     show_full_result_count = False
 
@@ -57,7 +57,7 @@ class OrderAdmin(OrderAdminBase):
 
     list_display = ("number", "buyer", "status", "placed_at", "total")
     list_filter = ("status",)
-    ordering = ("-placed_at", "-pk")
+    ordering = ("-placed_at", "pk")
     list_select_related = ("customer",)
     raw_id_fields = ("customer",)
     show_full_result_count = False

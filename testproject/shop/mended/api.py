@@ -28,7 +28,7 @@ class ProductViewSet(viewsets.ReadOnlyModelViewSet[Product]):
 
     queryset = (
         Product.objects.filter(is_active=True)
-        .order_by("-sold", "-pk")
+        .order_by("-sold", "pk")
         .select_related("brand", "category")
         .prefetch_related("images", "variants", "tags")
     )
@@ -49,7 +49,7 @@ class CategoryViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Category]):
 class ReviewViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Review]):
     """Reviews, newest first."""
 
-    queryset = Review.objects.order_by("-written_at", "-pk").select_related("customer", "product")
+    queryset = Review.objects.order_by("-written_at", "pk").select_related("customer")
     serializer_class = ReviewSerializer
 
 

@@ -20,8 +20,8 @@ REVIEWS_ON_A_PAGE = 10
 def home(request: HttpRequest) -> HttpResponse:
     """Show what sells best and what is new."""
     on_sale = Product.objects.filter(is_active=True)
-    popular = on_sale.order_by("-sold", "-pk").select_related("brand").prefetch_related("images")[:12]
-    arrivals = on_sale.order_by("-added_at", "-pk").select_related("brand").prefetch_related("images")[:8]
+    popular = on_sale.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:12]
+    arrivals = on_sale.order_by("-added_at", "pk").select_related("brand").prefetch_related("images")[:8]
     return render(request, "shop/home.html", {"popular": popular, "arrivals": arrivals})
 
 
@@ -37,7 +37,7 @@ class CategoryPage(ListView):  # type: ignore[type-arg]
 
     queryset = (
         Product.objects.filter(is_active=True)
-        .order_by("-sold", "-pk")
+        .order_by("-sold", "pk")
         .select_related("brand")
         .prefetch_related("images")
     )
@@ -62,10 +62,10 @@ def brands(request: HttpRequest) -> HttpResponse:
 def product(request: HttpRequest, slug: str) -> HttpResponse:
     """Show a product with its newest reviews and its neighbours."""
     shown = get_object_or_404(Product.objects.select_related("brand", "category__parent"), slug=slug)
-    newest = shown.reviews.order_by("-written_at", "-pk")
+    newest = shown.reviews.order_by("-written_at", "pk")
     reviews = newest.select_related("customer")[:REVIEWS_ON_A_PAGE]
     neighbours = Product.objects.filter(category=shown.category_id, is_active=True).exclude(pk=shown.pk)
-    related = neighbours.order_by("-sold", "-pk").select_related("brand").prefetch_related("images")[:6]
+    related = neighbours.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:6]
     in_demand = False
     if OrderItem.objects.filter(variant__product=shown).exists():
         in_demand = True
@@ -82,15 +82,15 @@ def search(request: HttpRequest) -> HttpResponse:
     term = request.GET.get("q", "").strip()
     matches = Product.objects.filter(name__icontains=term, is_active=True)
     total = matches.count()
-    products = matches.order_by("-sold", "-pk").select_related("brand").prefetch_related("images")[:24]
+    products = matches.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:24]
     return render(request, "shop/search.html", {"term": term, "total": total, "products": products})
 
 
 def account(request: HttpRequest) -> HttpResponse:
     """Show a customer's orders and reviews; a demo asks for no password."""
     customer = get_object_or_404(Customer, email=request.GET.get("email", ""))
-    orders = customer.orders.order_by("-placed_at", "-pk").annotate(items_count=Count("items"))[:20]
-    reviews = customer.reviews.order_by("-written_at", "-pk").select_related("product")[:10]
+    orders = customer.orders.order_by("-placed_at", "pk").annotate(items_count=Count("items"))[:20]
+    reviews = customer.reviews.order_by("-written_at", "pk").select_related("product")[:10]
     context = {"customer": customer, "orders": orders, "reviews": reviews}
     return render(request, "shop/account.html", context)
 
@@ -108,9 +108,9 @@ def price_list(request: HttpRequest) -> HttpResponse:
     """Export today's prices for the comparison sites."""
     response = HttpResponse(content_type="text/csv")
     lines = csv.writer(response)
-    lines.writerow(["id", "name", "price", "url"])
+    lines.writerow(["id", "name", "price", "page"])
     for offered in Product.objects.filter(is_active=True).order_by("pk").defer("description"):
-        lines.writerow([offered.pk, offered.name, offered.price, offered.get_absolute_url()])
+        lines.writerow([offered.pk, offered.name, offered.price, offered.slug])
     return response
 
 
@@ -127,7 +127,7 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     buyers = [customers[pk] for pk in ids]
     waiting = (
         Order.objects.filter(status=Order.Status.PENDING)
-        .order_by("-placed_at", "-pk")
+        .order_by("-placed_at", "pk")
         .select_related("customer")[:40]
     )
     scarce = (
