@@ -1,0 +1,12 @@
+"""Run the oscar site's commands: ``OSCAR_NOA_PERF=1`` installs noa_perf in it, ``0`` leaves it out."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "oscarsite.settings")
+    execute_from_command_line(sys.argv)
