@@ -1,0 +1,142 @@
+"""Writes the tables of docs/reference from the code: ``python -m docs.tables``; a test fails while one is stale."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import itertools
+import os
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
+
+REFERENCE = Path(__file__).parent / "reference"
+PACKAGE = Path(__file__).parent.parent / "noa_perf"
+
+Rows = list[list[str]]
+
+
+def modules(name: str) -> Iterator[Any]:
+    """Yield each app's module of this name (``conf``, ``checks``)."""
+    for path in sorted(PACKAGE.glob(f"*/{name}.py")):
+        yield importlib.import_module(f"noa_perf.{path.parent.name}.{name}")
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Return the docstring below each field of a dataclass."""
+    body = typing.cast(ast.ClassDef, ast.parse(inspect.getsource(cls)).body[0]).body
+    return {
+        field.target.id: " ".join(str(text.value.value).split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def settings() -> dict[str, Rows]:
+    """Return a table of keys for each section of ``NOA_PERF``; the root section is called ROOT."""
+    from noa_perf.core.conf import Section
+
+    list(modules("conf"))
+    return {
+        name or "ROOT": list(section_rows(section.cls)) for name, section in sorted(Section.registry.items())
+    }
+
+
+def section_rows(cls: type) -> Iterator[list[str]]:
+    """Yield key, type, default and meaning of each field."""
+    docs = field_docs(cls)
+    for field in dataclasses.fields(cls):
+        yield [f"`{field.name.upper()}`", f"`{field.type}`", f"`{default(field)!r}`", docs[field.name]]
+
+
+def default(field: dataclasses.Field[Any]) -> Any:
+    """Return a field's default."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def commands() -> dict[str, Rows]:
+    """Return a table of options for each management command of noa_perf."""
+    own = {name: app for name, app in sorted(get_commands().items()) if str(app).startswith("noa_perf")}
+    return {name: list(option_rows(load_command_class(app, name), name)) for name, app in own.items()}
+
+
+def option_rows(command: BaseCommand, name: str) -> Iterator[list[str]]:
+    """Yield option, default and help; Django's own options, which every command has, are left out."""
+    shared = {action.dest for action in BaseCommand().create_parser("manage.py", name)._actions}
+    for action in command.create_parser("manage.py", name)._actions:
+        if action.dest not in shared:
+            written = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.dest}`"
+            values = f" one of {', '.join(f'`{each}`' for each in action.choices)};" if action.choices else ""
+            yield [written, f"`{action.default}`", f"{values} {action.help or ''}".strip()]
+
+
+def checks() -> dict[str, Rows]:
+    """Return a table of ids for each app's system checks, and one for those on ``NOA_PERF`` itself."""
+    from noa_perf.core.checks import SETTINGS_CHECKS
+
+    found = {"noa_perf": [[f"`noa_perf.{number}`", text] for number, text in SETTINGS_CHECKS.items()]}
+    for module in modules("checks"):
+        if hasattr(module, "LABEL"):
+            rows = [[f"`{module.LABEL}.{number}`", text] for number, text in module.CHECKS.items()]
+            found[module.LABEL] = rows
+    return found
+
+
+PAGES = {
+    "settings": (settings, ["Key", "Type", "Default", "Meaning"]),
+    "commands": (commands, ["Option", "Default", "Meaning"]),
+    "checks": (checks, ["Id", "Meaning"]),
+}
+
+
+def table(headers: list[str], rows: Rows) -> str:
+    """Return rows as a Markdown table."""
+    lines = [headers, ["---"] * len(headers), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def expected(page: str) -> dict[str, str]:
+    """Return the tables that a page has to hold, by name."""
+    make, headers = PAGES[page]
+    return {name: table(headers, rows) for name, rows in make().items()}
+
+
+def block(name: str, body: str) -> str:
+    """Return a table between the marks by which it is found again."""
+    return f"<!-- table {name} -->\n{body}\n<!-- end -->"
+
+
+BLOCK = re.compile(r"<!-- table (\w+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
+
+
+def written(page: str) -> dict[str, str]:
+    """Return the tables that a page holds, by name."""
+    return dict(BLOCK.findall((REFERENCE / f"{page}.md").read_text()))
+
+
+def main() -> None:
+    """Bring each page's tables up to date; a table that has no place yet goes to the page's end."""
+    for page in PAGES:
+        path = REFERENCE / f"{page}.md"
+        text, tables = path.read_text(), expected(page)
+        text = BLOCK.sub(lambda found, tables=tables: block(found[1], tables.get(found[1], found[2])), text)
+        for name in tables.keys() - written(page).keys():
+            text += f"\n## `{name}`\n\n{block(name, tables[name])}\n"
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    django.setup()
+    main()
