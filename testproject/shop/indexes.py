@@ -9,8 +9,8 @@ from .models import Customer, Order, Product, Review, Variant
 
 INDEXES: list[tuple[type[Model], Index]] = [
     (Product, Index(fields=["slug"], name="product_slug")),
-    (Product, Index(fields=["is_active", "-sold"], name="product_active_sold")),
-    (Product, Index(fields=["is_active", "-added_at"], name="product_active_added")),
+    (Product, Index(fields=["-sold"], name="product_sold")),
+    (Product, Index(fields=["-added_at"], name="product_added")),
     (Review, Index(fields=["product", "-written_at"], name="review_product_written")),
     (Review, Index(fields=["-written_at"], name="review_written")),
     (Variant, Index(fields=["sku"], name="variant_sku")),

@@ -1,0 +1,1 @@
+"""The demo: the shop measured as it is, explained, mended, and measured again."""

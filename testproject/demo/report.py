@@ -1,0 +1,100 @@
+"""What the demo prints: the findings, and one table of before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+from noa_perf.core.commands import paragraph, table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    label: str
+    key: str
+    """The figure's key in ``before`` and ``after``."""
+    form: str = ",.1f"
+    more_is_better: bool = False
+
+
+ROWS = [
+    Row("requests per second", "requests_per_second", more_is_better=True),
+    Row("p50, ms", "p50_ms"),
+    Row("p95, ms", "p95_ms"),
+    Row("queries per request", "queries_per_request"),
+    Row("in the database, ms per request", "database_ms_per_request", ",.2f"),
+    Row("  of it executing", "execute_ms_per_request", ",.2f"),
+    Row("  of it fetching", "fetch_ms_per_request", ",.2f"),
+]
+
+
+def figures(ms: Sequence[float], seconds: float, totals: dict[str, Any]) -> dict[str, Any]:
+    """Return one phase's figures from the clients' latencies and the server's counts."""
+    cuts = quantiles(ms, n=100, method="inclusive")
+    served = max(totals["requests"], 1)
+    execute, fetch = totals["execute_ms"] / served, totals["fetch_ms"] / served
+    return {
+        "requests": len(ms),
+        "seconds": round(seconds, 2),
+        "requests_per_second": round(len(ms) / seconds, 1),
+        "p50_ms": round(cuts[49], 2),
+        "p95_ms": round(cuts[94], 2),
+        "queries_per_request": round(totals["queries"] / served, 2),
+        "database_ms_per_request": round(execute + fetch, 3),
+        "execute_ms_per_request": round(execute, 3),
+        "fetch_ms_per_request": round(fetch, 3),
+    }
+
+
+def as_table(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return the figures side by side."""
+    lines = [
+        (
+            row.label,
+            f"{before[row.key]:{row.form}}",
+            f"{after[row.key]:{row.form}}",
+            _change(row, before, after),
+        )
+        for row in ROWS
+    ]
+    return table(["", "as it is", "mended", "change"], lines, "<>>>")
+
+
+def as_json(before: dict[str, Any], after: dict[str, Any], findings: list[dict[str, Any]]) -> str:
+    """Return all that the demo found, for a program."""
+    return json.dumps({"before": before, "after": after, "findings": findings}, indent=2)
+
+
+def as_list(findings: list[dict[str, Any]]) -> str:
+    """Return the findings for a person: where, why, the cure and the cost, dearest first."""
+    return "\n\n".join(_finding(number, finding) for number, finding in enumerate(findings, 1))
+
+
+def _finding(number: int, finding: dict[str, Any]) -> str:
+    cost = f"{finding['count']:,} × in {finding['ms']:,.0f} ms"
+    head = f"{number:>3}. {finding['kind']}  {finding['subject']}  ({cost})"
+    places = [_place(finding["where"]), _place(finding["template"])]
+    change = _place(finding["change"])
+    lines = [head, "     at    " + ", ".join(place for place in places if place)] if any(places) else [head]
+    lines.append(paragraph(finding["summary"], "     why   ", " " * 11))
+    lines.append(paragraph(finding["cure"], "     cure  ", " " * 11))
+    if finding["code"]:
+        lines.append(f"     code  {finding['code']}" + (f"  → {change}" if change else ""))
+    return "\n".join(lines)
+
+
+def _place(place: dict[str, Any] | None) -> str:
+    if not place:
+        return ""
+    return f"{place['file']}:{place['line']}" if place["line"] else str(place["file"])
+
+
+def _change(row: Row, before: dict[str, Any], after: dict[str, Any]) -> str:
+    old, new = before[row.key], after[row.key]
+    better, worse = (new, old) if row.more_is_better else (old, new)
+    return f"{better / worse:.1f}× better" if worse else "–"

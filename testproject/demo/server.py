@@ -1,0 +1,72 @@
+"""Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
+
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended``. Each command is a line,
+each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and removes
+its copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+THREADS = 4
+
+
+def main(seeded: Path, copy: Path, twin: str) -> None:
+    """Serve until stdin closes."""
+    os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    try:
+        shutil.copyfile(seeded, copy)
+        serve(twin)
+    finally:
+        for path in copy.parent.glob(f"{copy.name}*"):
+            path.unlink(missing_ok=True)
+
+
+def serve(twin: str) -> None:
+    """Start the shop, say on which port, and answer commands."""
+    from waitress import create_server
+
+    from testproject.wsgi import application
+
+    if twin == "mended":
+        from testproject.shop.indexes import create_indexes
+
+        create_indexes()
+    server = create_server(application, host="127.0.0.1", port=0, threads=THREADS)
+    Thread(target=server.run, daemon=True).start()
+    say({"port": server.effective_port})
+    for line in sys.stdin:
+        say(answer(line.strip()))
+
+
+def answer(command: str) -> dict[str, Any]:
+    """Return the answer to one command."""
+    from noa_perf.optimizer.collector import collector
+
+    if command == "reset":
+        collector.reset()
+        return {"done": True}
+    if command == "report":
+        findings = [finding.as_dict() for finding in collector.findings()]
+        return {"totals": collector.totals(), "findings": findings}
+    return {"error": f"unknown command {command!r}"}
+
+
+def say(data: dict[str, Any]) -> None:
+    """Write one line to the demo."""
+    sys.stdout.write(json.dumps(data, default=str) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    # Threads of the server may still be busy; nothing of theirs is worth waiting for.
+    os._exit(0)
