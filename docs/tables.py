@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference from the code: ``python -m docs.tables``; a test fails while one is stale."""
+"""Writes the tables of docs/reference from the code: ``python -m docs.tables``; a test finds stale ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def section_rows(cls: type) -> Iterator[list[str]]:
     """Yield key, type, default and meaning of each field."""
     docs = field_docs(cls)
     for field in dataclasses.fields(cls):
-        yield [f"`{field.name.upper()}`", f"`{field.type}`", f"`{default(field)!r}`", docs[field.name]]
+        yield [f"`{field.name.upper()}`", f"`{field.type}`", f"`{default(field)!r}`", docs[field.name].replace("``", "`")]
 
 
 def default(field: dataclasses.Field[Any]) -> Any:
@@ -130,7 +130,8 @@ def main() -> None:
     for page in PAGES:
         path = REFERENCE / f"{page}.md"
         text, tables = path.read_text(), expected(page)
-        text = BLOCK.sub(lambda found, tables=tables: block(found[1], tables.get(found[1], found[2])), text)
+        for name, body in BLOCK.findall(text):
+            text = text.replace(block(name, body), block(name, tables.get(name, body)))
         for name in tables.keys() - written(page).keys():
             text += f"\n## `{name}`\n\n{block(name, tables[name])}\n"
         path.write_text(text)

@@ -75,4 +75,4 @@ OSCAR_ORDER_STATUS_PIPELINE = {"Pending": ("Complete", "Cancelled"), "Complete":
 # Exactly what the README says, and nothing else.
 if os.environ.get("OSCAR_NOA_PERF", "1") == "1":
     INSTALLED_APPS += ["noa_perf.optimizer"]
-    MIDDLEWARE += ["noa_perf.optimizer.middleware.QueryMonitorMiddleware"]
+    MIDDLEWARE = ["noa_perf.optimizer.middleware.QueryMonitorMiddleware", *MIDDLEWARE]
