@@ -1,0 +1,276 @@
+"""Which lines of the site ran a query, read off the stack at a price that can be paid on every query.
+
+A site's stack is 40 to 60 frames deep and nearly all of it is Django. Here only the nearest few frames of
+application code count, each as code object and instruction offset (so that two calls on one line differ), and
+inside a template the node that was being rendered. That is enough to tell a loop from two single accesses.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import asgiref.sync
+import django
+import django.template.base
+from django.apps import apps
+
+SITE_FRAMES = 3
+"""Frames of application code that make up a key: one more costs more than it tells."""
+MAX_WALK = 96
+"""Frames looked at for one query before giving up."""
+MAX_WALK_AFTER_SITE = 24
+"""Frames looked at beyond the last application frame found."""
+
+APPLICATION, PLUMBING, TEMPLATE, BRIDGE, EDGE = range(5)
+
+LIBRARIES = frozenset(
+    """
+    adminsortable2 allauth axes celery_results channels compressor constance corsheaders crispy_forms
+    debug_toolbar django django_celery_beat django_celery_results django_cte django_extensions django_filters
+    django_htmx django_prometheus django_tables2 drf_spectacular drf_yasg dynamic_preferences easy_thumbnails
+    extra_views graphene_django guardian haystack import_export imagekit jazzmin model_utils modelcluster
+    modeltranslation mptt ninja nested_admin nplusone noa_perf parler phonenumber_field polymorphic
+    rest_framework reversion rosetta rules silk simple_history social_django solo sorl storages strawberry_django
+    taggit treebeard two_factor unfold waffle widget_tweaks zeal
+    """.split()
+)
+"""Installed packages that are tools: what they run is laid to whoever called them."""
+
+Key = tuple[Any, ...]
+
+_TEMPLATE_BASE = django.template.base.__file__
+_ASGIREF_SYNC = asgiref.sync.__file__
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_EDGES = frozenset({os.path.join(os.path.dirname(os.path.abspath(__file__)), "middleware.py")})
+
+
+class Frame(NamedTuple):
+    """A frame of application code, as kept: no locals, so that nothing is held alive."""
+
+    code: CodeType
+    line: int
+    module: str
+
+
+class Node(NamedTuple):
+    """A template node being rendered."""
+
+    template: str
+    line: int
+    contents: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a query came from: told once for each distinct place."""
+
+    frames: tuple[Frame, ...]
+    """Application frames, nearest first; empty inside a generic view or a template alone."""
+    node: Node | None
+    """The innermost template node, if a template ran the query."""
+    operations: tuple[str, ...]
+    """Qualified names of the ORM's functions between the query and the application, outermost last."""
+
+
+class _Kinds(dict[str, int]):
+    """Remembers, by file name, whose code a frame is."""
+
+    def __missing__(self, filename: str) -> int:
+        kind = self[filename] = classify(filename)
+        return kind
+
+    def forget(self) -> None:
+        """Start over, after INSTALLED_APPS or LIBRARIES changed."""
+        self.clear()
+        _application_roots.clear()
+
+
+kinds = _Kinds()
+carried: ContextVar[Key] = ContextVar("noa_perf_carried_key", default=())
+carried_frames: ContextVar[tuple[Frame, ...]] = ContextVar("noa_perf_carried_frames", default=())
+
+_application_roots: list[str] = []
+_library_roots = tuple(
+    {
+        os.path.join(os.path.realpath(path), "")
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        if (path := sysconfig.get_path(name))
+    }
+    | {os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(django.__file__))), "")}
+    | {os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")}
+)
+
+
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+
+
+def classify(filename: str) -> int:
+    """Tell whose code the file ``filename`` (as in ``co_filename``) is."""
+    if filename == _TEMPLATE_BASE:
+        return TEMPLATE
+    if filename == _ASGIREF_SYNC:
+        return BRIDGE
+    if filename in _EDGES:
+        return EDGE
+    if filename.startswith((_OWN, "<frozen ")):
+        return PLUMBING
+    if filename.startswith("<"):
+        return APPLICATION  # a shell or exec: the person's own lines
+    if not filename.startswith(_library_roots) and not any(name in filename for name in _PACKAGE_FOLDERS):
+        return APPLICATION
+    return APPLICATION if filename.startswith(tuple(_roots_of_installed_apps())) else PLUMBING
+
+
+def _roots_of_installed_apps() -> list[str]:
+    if not _application_roots and apps.ready:
+        from noa_perf.optimizer.conf import settings
+
+        tools = LIBRARIES | {name.partition(".")[0] for name in settings().libraries}
+        for config in apps.get_app_configs():
+            if config.name.partition(".")[0] not in tools and config.name not in settings().libraries:
+                top = sys.modules.get(config.name.partition(".")[0])
+                home = os.path.dirname(top.__file__) if top is not None and top.__file__ else config.path
+                _application_roots.append(os.path.join(home, ""))
+    return _application_roots
+
+
+def key_of(frame: FrameType | None) -> Key:
+    """Return what tells the place of a query from any other place, walking out from ``frame``.
+
+    This is the hot path: a dict look-up and a step for each frame, and nothing else but for what is kept.
+    """
+    parts: list[Any] = []
+    found = 0
+    node_found = False
+    budget = MAX_WALK
+    while frame is not None and budget:
+        budget -= 1
+        code = frame.f_code
+        kind = kinds[code.co_filename]
+        if kind == PLUMBING:
+            pass
+        elif kind == APPLICATION:
+            parts.append(id(code))
+            parts.append(frame.f_lasti)
+            found += 1
+            if found == SITE_FRAMES:
+                break
+            budget = min(budget, MAX_WALK_AFTER_SITE)
+        elif kind == TEMPLATE:
+            if not node_found and code.co_name == "render_annotated":
+                node = frame.f_locals.get("self")
+                if node is not None:
+                    node_found = True
+                    parts.append(_template_name(node))
+                    parts.append(node.token.lineno if node.token else 0)
+                    parts.append(node.token.contents if node.token else "")
+                    budget = min(budget, MAX_WALK_AFTER_SITE * 2)
+        elif kind == BRIDGE:
+            if code.co_name == "thread_handler":
+                parts.extend(carried.get())
+                break
+        else:
+            break
+        frame = frame.f_back
+    return tuple(parts)
+
+
+def stack_of(frame: FrameType | None) -> int:
+    """Return a hash over the whole stack of application frames and template nodes from ``frame`` out."""
+    parts: list[Any] = []
+    while frame is not None:
+        code = frame.f_code
+        kind = kinds[code.co_filename]
+        if kind == APPLICATION:
+            parts.append(id(code))
+            parts.append(frame.f_lasti)
+        elif kind == TEMPLATE and code.co_name == "render_annotated":
+            node = frame.f_locals.get("self")
+            token = getattr(node, "token", None)
+            parts.append((_template_name(node), token.lineno, token.contents) if token else id(node))
+        elif kind == BRIDGE and code.co_name == "thread_handler":
+            parts.extend(carried.get())
+            break
+        elif kind == EDGE:
+            break
+        frame = frame.f_back
+    return hash(tuple(parts))
+
+
+def site_of(frame: FrameType | None) -> Site:
+    """Return the :class:`Site` of the query run from ``frame``; dear, so asked once for each distinct key."""
+    frames: list[Frame] = []
+    operations: list[str] = []
+    node: Node | None = None
+    budget = MAX_WALK
+    while frame is not None and budget:
+        budget -= 1
+        code = frame.f_code
+        kind = kinds[code.co_filename]
+        if kind == APPLICATION:
+            frames.append(Frame(code, frame.f_lineno, frame.f_globals.get("__name__", "")))
+            if len(frames) == SITE_FRAMES:
+                break
+        elif kind == TEMPLATE and code.co_name == "render_annotated":
+            node = node or _node(frame.f_locals.get("self"))
+        elif kind == BRIDGE and code.co_name == "thread_handler":
+            frames.extend(carried_frames.get()[: SITE_FRAMES - len(frames)])
+            break
+        elif kind == EDGE:
+            break
+        elif not frames and node is None:
+            operations.append(_operation(frame))
+        frame = frame.f_back
+    return Site(tuple(frames), node, tuple(operations))
+
+
+def carry(frame: FrameType | None) -> None:
+    """Keep the place of ``frame`` for the thread that is about to work on its behalf."""
+    key = key_of(frame)
+    if key and key != carried.get():
+        carried.set(key)
+        carried_frames.set(site_of(frame).frames)
+
+
+def _operation(frame: FrameType) -> str:
+    name = frame.f_code.co_qualname
+    # A manager's methods are generated: all share one code object, and only the closure knows which it is.
+    if name.endswith(".manager_method"):
+        return f"Manager.{frame.f_locals.get('name', '?')}"
+    return name
+
+
+def _template_name(node: Any) -> str:
+    origin = getattr(node, "origin", None)
+    return getattr(origin, "template_name", None) or getattr(origin, "name", None) or ""
+
+
+def _node(node: Any) -> Node | None:
+    token = getattr(node, "token", None)
+    if token is None:
+        return None
+    origin = getattr(node, "origin", None)
+    return Node(_template_name(node), token.lineno or 0, token.contents, str(getattr(origin, "name", "") or ""))
+
+
+def relative(filename: str) -> str:
+    """Return ``filename`` as a person would type it: below the site's base, the working or the package folder."""
+    from django.conf import settings
+
+    path = os.path.abspath(filename) if not filename.startswith("<") else filename
+    bases = [str(getattr(settings, "BASE_DIR", "") or ""), os.getcwd()]
+    for base in bases:
+        if base and path.startswith(os.path.join(base, "")) and "site-packages" not in path[len(base) :]:
+            return os.path.relpath(path, base)
+    for folder in _PACKAGE_FOLDERS:
+        _, found, tail = path.rpartition(folder + os.sep)
+        if found:
+            return tail
+    return path

@@ -1,0 +1,300 @@
+"""Watches every query of every connection: one execute wrapper, and cursors that time their own fetches.
+
+The wrapper stands FIRST in ``execute_wrappers``, since Django's own context manager takes the last one off. It
+changes no query and no result, and an error of ours is counted, logged once and swallowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any
+
+from django.db import connections
+from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
+
+from noa_perf.optimizer import fingerprint
+from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.scopes import Group, Hit, Scope, current
+
+logger = logging.getLogger("noa_perf.optimizer")
+
+_muted: ContextVar[bool] = ContextVar("noa_perf_muted", default=False)
+_quiet: ContextVar[bool] = ContextVar("noa_perf_quiet", default=False)
+_listeners: list[Callable[[Scope], None]] = []
+_on_found: list[Callable[[Scope, Group], None]] = []
+
+
+class Outside:
+    """Counts of queries that ran in no scope: only their number and time are kept."""
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.lock = threading.Lock()
+        self.queries = self.failed = 0
+        self.execute = self.fetch = 0.0
+
+    def add(self, *, queries: int = 0, failed: int = 0, execute: float = 0.0, fetch: float = 0.0) -> None:
+        """Add to the counts."""
+        with self.lock:
+            self.queries += queries
+            self.failed += failed
+            self.execute += execute
+            self.fetch += fetch
+
+    def fetched(self, seconds: float, rows: int, sample: Any = None) -> None:
+        """Add ``seconds`` of waiting for rows."""
+        self.add(fetch=seconds)
+
+
+class Faults:
+    """Errors of our own: counted by place, each logged once, none passed on to the site."""
+
+    def __init__(self) -> None:
+        """Start from none."""
+        self.counts: dict[str, int] = {}
+
+    def note(self, where: str) -> None:
+        """Count the exception being handled; log it the first time it happens at ``where``."""
+        self.counts[where] = self.counts.get(where, 0) + 1
+        if self.counts[where] == 1:
+            logger.exception("noa_perf.optimizer failed in %s; the site is not affected; logged once", where)
+
+
+outside = Outside()
+faults = Faults()
+
+
+def install() -> None:
+    """Watch every connection, open or yet to come."""
+    connection_created.connect(_watch_connection, dispatch_uid="noa_perf.optimizer.capture")
+    for connection in connections.all(initialized_only=True):
+        _watch_connection(sender=None, connection=connection)
+
+
+def uninstall() -> None:
+    """Take the watch off again, from this thread's connections and all yet to come."""
+    connection_created.disconnect(dispatch_uid="noa_perf.optimizer.capture")
+    for connection in connections.all(initialized_only=True):
+        if watch in connection.execute_wrappers:
+            connection.execute_wrappers.remove(watch)
+
+
+def _watch_connection(*, connection: Any, **kwargs: Any) -> None:
+    if watch not in connection.execute_wrappers:
+        connection.execute_wrappers.insert(0, watch)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Leave the queries of this block unseen: for our own, so that no report reports itself."""
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Neither log, warn nor raise about what this block finds: it is being collected for a report."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def on_closed(listener: Callable[[Scope], None]) -> None:
+    """Call ``listener`` with each outermost scope when it closes."""
+    if listener not in _listeners:
+        _listeners.append(listener)
+
+
+@contextmanager
+def listening(listener: Callable[[Scope], None]) -> Iterator[None]:
+    """Call ``listener`` with each outermost scope that closes within the block."""
+    on_closed(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def on_found(listener: Callable[[Scope, Group], None]) -> None:
+    """Call ``listener`` with the scope and the group whenever an outermost scope sees an N+1 or a write loop."""
+    if listener not in _on_found:
+        _on_found.append(listener)
+
+
+@contextmanager
+def scope(name: str, *, kind: str = "block") -> Iterator[Scope]:
+    """Watch the queries of a block under ``name``: ``with optimizer.scope("import") as seen: ...``.
+
+    Yields the :class:`~noa_perf.optimizer.scopes.Scope`, whose ``queries``, ``failed``, ``execute``, ``fetch`` and
+    ``seconds`` may be read inside the block and after it. Scopes nest: an outer one counts what inner ones do.
+    """
+    opened = open_scope(name, kind=kind)
+    token = current.set(opened)
+    try:
+        yield opened
+    finally:
+        current.reset(token)
+        close_scope(opened)
+
+
+def open_scope(name: str, *, kind: str) -> Scope:
+    """Return a new scope below the current one; make it current yourself, and give it to :func:`close_scope`."""
+    own = settings()
+    detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate
+    return Scope(name, own, kind=kind, parent=current.get(), detailed=detailed or kind != "request")
+
+
+def close_scope(closed: Scope) -> None:
+    """End a scope; what it saw goes to the listeners if it is an outermost one. Closing twice does nothing."""
+    if closed.closed:
+        return
+    closed.closed = True
+    if closed.parent is None:
+        for listener in _listeners:
+            try:
+                listener(closed)
+            except Exception:
+                faults.note("close_scope")
+
+
+def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Time one query (Django's execute wrapper protocol) and lay it to the current scope."""
+    if _muted.get():
+        return execute(sql, params, many, context)
+    started = perf_counter()
+    try:
+        result = execute(sql, params, many, context)
+    except Exception:
+        _note(sql, params, many, context, perf_counter() - started, failed=True)
+        raise
+    _note(sql, params, many, context, perf_counter() - started, failed=False)
+    return result
+
+
+def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: float, *, failed: bool) -> None:
+    found: list[tuple[Scope, Group]] = []
+    try:
+        hit = _record(sql, params, many, context, seconds, failed, found)
+        if not failed:
+            _time_fetches(context["cursor"], hit)
+    except Exception:
+        faults.note("record")
+    for owner, group in () if _quiet.get() else found:
+        for listener in _on_found:
+            listener(owner, group)  # may raise NPlusOneError, and only that, on purpose
+
+
+def _record(
+    sql: str,
+    params: Any,
+    many: bool,
+    context: dict[str, Any],
+    seconds: float,
+    failed: bool,
+    found: list[tuple[Scope, Group]],
+) -> Hit | Outside:
+    target = current.get()
+    if target is None:
+        outside.add(queries=1, failed=failed, execute=seconds)
+        return outside
+    statement = fingerprint.statement(sql if isinstance(sql, str) else str(sql))
+    alias = context["connection"].alias
+    frame = sys._getframe(3)  # Django's own frame: _record < _note < watch
+    innermost: Hit | None = None
+    last: Hit | None = None
+    while target is not None:
+        hit, group = target.record(alias, statement, None if many else params, seconds, failed, frame)
+        if group is not None and target.parent is None:
+            found.append((target, group))
+        if last is None:
+            innermost = hit
+        else:
+            last.outer = hit
+        last = hit
+        target = target.parent
+    assert innermost is not None
+    return innermost
+
+
+class _TimedFetches(CursorWrapper):
+    """Django's cursor, timing each fetch: SQLite and server-side cursors do their work while rows are read."""
+
+    noa_perf_hit: Hit | Outside
+
+    def fetchone(self) -> Any:
+        started = perf_counter()
+        with self.db.wrap_database_errors:
+            row = self.cursor.fetchone()
+        self.noa_perf_hit.fetched(perf_counter() - started, 0 if row is None else 1, row)
+        return row
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        started = perf_counter()
+        with self.db.wrap_database_errors:
+            rows = self.cursor.fetchmany(*args, **kwargs)
+        self.noa_perf_hit.fetched(perf_counter() - started, len(rows), rows[0] if rows else None)
+        return rows
+
+    def fetchall(self) -> Any:
+        started = perf_counter()
+        with self.db.wrap_database_errors:
+            rows = self.cursor.fetchall()
+        self.noa_perf_hit.fetched(perf_counter() - started, len(rows), rows[0] if rows else None)
+        return rows
+
+    def __iter__(self) -> Iterator[Any]:
+        seconds, rows = 0.0, 0
+        try:
+            with self.db.wrap_database_errors:
+                iterator = iter(self.cursor)
+                while True:
+                    started = perf_counter()
+                    try:
+                        row = next(iterator)
+                    except StopIteration:
+                        return
+                    finally:
+                        seconds += perf_counter() - started
+                    rows += 1
+                    yield row
+        finally:
+            self.noa_perf_hit.fetched(seconds, rows)
+
+
+_FETCHES = ("fetchone", "fetchmany", "fetchall")
+_timed: dict[type, type | None] = {}
+
+
+def _time_fetches(cursor: Any, hit: Hit | Outside) -> None:
+    # The cursor's class is changed, not the cursor: an attribute set on each cursor costs more, a proxy breaks
+    # whoever needs the real thing, and iteration looks at the class alone.
+    cls = type(cursor)
+    try:
+        timed = _timed[cls]
+    except KeyError:
+        timed = _timed[cls] = _timed_class(cls)
+    if timed is not None:
+        if timed is not cls:
+            cursor.__class__ = timed
+        cursor.noa_perf_hit = hit
+
+
+def _timed_class(cls: type) -> type | None:
+    if issubclass(cls, _TimedFetches):
+        return cls
+    if not issubclass(cls, CursorWrapper) or any(hasattr(cls, name) for name in _FETCHES):
+        return None  # somebody else's cursor, with fetches of its own: only its execute is timed
+    return type(cls.__name__, (_TimedFetches, cls), {"__module__": cls.__module__})

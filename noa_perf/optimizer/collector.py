@@ -1,0 +1,258 @@
+"""What this process has seen, all scopes added up, in a fixed memory; findings are made from it when asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from noa_perf.core.findings import Finding
+from noa_perf.optimizer import capture, lineage
+from noa_perf.optimizer.callsite import relative
+from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.detectors import allow, misuse
+from noa_perf.optimizer.detectors.n_plus_one import Verdict
+from noa_perf.optimizer.exceptions import NPlusOneError
+from noa_perf.optimizer.fingerprint import Kind
+from noa_perf.optimizer.scopes import Group, Scope
+from noa_perf.optimizer.signals import n_plus_one_found
+
+logger = logging.getLogger("noa_perf.optimizer")
+
+MAX_ROUTES = 1_000
+
+
+@dataclass(slots=True)
+class Shape:
+    """All runs of one fingerprint on one database."""
+
+    alias: str
+    sql: str
+    digest: str
+    count: int = 0
+    failed: int = 0
+    slow: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    wildcard: bool = False
+    buckets: Counter[int] = field(default_factory=Counter)
+
+    def add(self, group: Group) -> None:
+        """Add what one scope saw."""
+        self.count += group.count
+        self.failed += group.failed
+        self.slow += group.slow
+        self.rows += group.rows
+        self.seconds += group.seconds
+        self.longest = max(self.longest, group.max)
+        self.wildcard = self.wildcard or group.wildcard
+        self.buckets.update(group.buckets)
+
+    def percentile(self, share: float) -> float:
+        """Return the seconds within which ``share`` (0 to 1) of the runs ended; the upper end of a power of two."""
+        wanted = share * sum(self.buckets.values())
+        reached = 0
+        for index in sorted(self.buckets):
+            reached += self.buckets[index]
+            if reached >= wanted:
+                return min(float(1 << index) / 1_000_000, self.longest)
+        return self.longest
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One suspicion, seen in one or more scopes of one route."""
+
+    kind: str
+    route: str
+    view: Any
+    group: Group
+    lineage: lineage.Lineage | None = None
+    others: tuple[Group, ...] = ()
+    scopes: int = 0
+    count: int = 0
+    most: int = 0
+    seconds: float = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """Add what one more scope saw."""
+        self.scopes += 1
+        self.count += count
+        self.most = max(self.most, count)
+        self.seconds += seconds
+
+
+@dataclass(slots=True)
+class Route:
+    """All requests of one route, all runs of one command."""
+
+    scopes: int = 0
+    queries: int = 0
+    execute: float = 0.0
+    fetch: float = 0.0
+
+
+class Collector:
+    """Adds scopes up. Give it to :func:`noa_perf.optimizer.capture.on_closed`, as the module's own ``collector`` is."""
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was seen."""
+        with self._lock:
+            self.shapes: dict[tuple[str, str], Shape] = {}
+            self.sightings: dict[tuple[Any, ...], Sighting] = {}
+            self.routes: dict[str, Route] = {}
+            self.scopes = self.queries = self.failed = self.forgotten = 0
+            self.execute = self.fetch = 0.0
+            self.allowed: set[str] = set()
+            self._spoken: set[tuple[Any, ...]] = set()
+
+    def add(self, scope: Scope) -> None:
+        """Add a closed scope."""
+        with self._lock:
+            self.scopes += 1
+            self.queries += scope.queries
+            self.failed += scope.failed
+            self.execute += scope.execute
+            self.fetch += scope.fetch
+            self._add_route(scope)
+            for group in scope.groups.values():
+                self._add_shape(group)
+                self._add_suspicions(scope, group)
+            self._add_duplicates(scope)
+
+    def found(self, scope: Scope, group: Group) -> None:
+        """Do what ``ON_N_PLUS_ONE`` says about a group that has just become an N+1."""
+        if group.verdict is not Verdict.N_PLUS_ONE or self.allows(group):
+            return
+        n_plus_one_found.send_robust(sender=Scope, group=group)
+        action = settings().on_n_plus_one
+        if action == "raise":
+            raise NPlusOneError(describe(group))
+        spoken = (group.alias, group.statement.folded, *group.key[2])
+        if action == "collect" or spoken in self._spoken:
+            return
+        if len(self._spoken) < settings().max_fingerprints:
+            self._spoken.add(spoken)
+        if action == "warn":
+            warnings.warn(describe(group), RuntimeWarning, stacklevel=2)
+        else:
+            logger.warning("%s", describe(group), extra={"fingerprint": group.statement.digest, "scope": scope.name})
+
+    def allows(self, group: Group) -> bool:
+        """Tell whether an entry of ``ALLOW`` covers ``group``, and remember that the entry is needed."""
+        entries = settings().allow
+        if not entries:
+            return False
+        frames = group.site.frames
+        entry = allow.matching(
+            entries,
+            subject=group.relation.subject if group.relation else "",
+            path=relative(frames[0].code.co_filename) if frames else "",
+            digest=group.statement.digest,
+        )
+        if entry is not None:
+            self.allowed.add(entry)
+        return entry is not None
+
+    def unused_allowances(self) -> list[str]:
+        """Return the entries of ``ALLOW`` that nothing seen so far needed."""
+        return [entry for entry in settings().allow if entry not in self.allowed]
+
+    def totals(self) -> dict[str, Any]:
+        """Return the sums: ``requests`` (scopes), ``queries``, ``failed``, ``execute_ms``, ``fetch_ms``."""
+        with self._lock:
+            return {
+                "requests": self.scopes,
+                "queries": self.queries,
+                "failed": self.failed,
+                "execute_ms": self.execute * 1000,
+                "fetch_ms": self.fetch * 1000,
+            }
+
+    def findings(self) -> list[Finding]:
+        """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request."""
+        from noa_perf.optimizer import report
+
+        with self._lock:
+            sightings, shapes = list(self.sightings.values()), list(self.shapes.values())
+        return report.findings(sightings, shapes)
+
+    def _add_route(self, scope: Scope) -> None:
+        if scope.route not in self.routes and len(self.routes) >= MAX_ROUTES:
+            self.forgotten += 1
+            return
+        route = self.routes.setdefault(scope.route, Route())
+        route.scopes += 1
+        route.queries += scope.queries
+        route.execute += scope.execute
+        route.fetch += scope.fetch
+
+    def _add_shape(self, group: Group) -> None:
+        key = (group.alias, group.statement.folded)
+        shape = self.shapes.get(key)
+        if shape is None:
+            if len(self.shapes) >= settings().max_fingerprints:
+                self._make_room(self.shapes)
+            shape = self.shapes[key] = Shape(group.alias, group.statement.sql, group.statement.digest)
+        shape.add(group)
+
+    def _add_suspicions(self, scope: Scope, group: Group) -> None:
+        if group.verdict is Verdict.N_PLUS_ONE and not self.allows(group):
+            self._sight("n_plus_one", scope, group, group.count, group.seconds)
+        elif group.verdict is Verdict.WRITE_LOOP:
+            self._sight("write_loop", scope, group, group.count, group.seconds)
+        elif group.statement.kind is Kind.SELECT and group.verdict is Verdict.NONE:
+            for kind in misuse.suspicions(group):
+                self._sight(kind, scope, group, group.count, group.seconds)
+        if group.statement.kind is Kind.SELECT or group.slow:
+            self._sight("query", scope, group, group.count, group.seconds)
+
+    def _add_duplicates(self, scope: Scope) -> None:
+        for found in scope.duplicates.values():
+            groups = (found.first, *found.again.values())
+            if any(group.verdict is Verdict.N_PLUS_ONE for group in groups):
+                continue  # reported once, as what it is
+            each = sum(group.seconds for group in groups) / max(1, sum(group.count for group in groups))
+            self._sight("duplicate", scope, found.first, found.count, each * (found.count - 1), groups[1:])
+
+    def _sight(
+        self, kind: str, scope: Scope, group: Group, count: int, seconds: float, others: tuple[Group, ...] = ()
+    ) -> None:
+        key = (kind, scope.route, *group.key)
+        sighting = self.sightings.get(key)
+        if sighting is None:
+            if len(self.sightings) >= settings().max_fingerprints:
+                self._make_room(self.sightings)
+            chain = lineage.trace(group) if kind == "n_plus_one" else None
+            sighting = self.sightings[key] = Sighting(kind, scope.route, scope.view, group, chain, others)
+        sighting.add(count, seconds)
+
+    def _make_room(self, table: dict[Any, Any]) -> None:
+        # A tenth at a time, the cheapest first: what costs the site most is never forgotten.
+        cheapest = sorted(table, key=lambda key: table[key].seconds)[: max(1, len(table) // 10)]
+        self.forgotten += len(cheapest)
+        for key in cheapest:
+            del table[key]
+
+
+def describe(group: Group) -> str:
+    """Return one line about an N+1 as it is being found: enough for a log, a warning or an error."""
+    subject = group.relation.subject if group.relation else group.statement.folded[:80]
+    frames, node = group.site.frames, group.site.node
+    at = f" at {relative(frames[0].code.co_filename)}:{frames[0].line}" if frames else ""
+    inside = f" (template {node.template}:{node.line})" if node else ""
+    return f"N+1: {subject} is fetched once for each row{at}{inside}; manage.py perf_report names the cure"
+
+
+collector = Collector()
+capture.on_closed(collector.add)
+capture.on_found(collector.found)

@@ -1,0 +1,29 @@
+"""The allowlist: N+1 that the site has decided to live with, by relation, by file or by fingerprint."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+
+_RELATION = re.compile(r"^\w+(\.objects)?\.\w+(\(\))?$")
+
+
+def malformed(entry: str) -> bool:
+    """Tell whether ``entry`` has none of the three forms."""
+    prefix, colon, rest = entry.partition(":")
+    if colon:
+        return prefix not in ("path", "fingerprint") or not rest
+    return _RELATION.match(entry) is None
+
+
+def matching(entries: tuple[str, ...], *, subject: str, path: str, digest: str) -> str | None:
+    """Return the first of ``entries`` that allows an N+1 with these marks, or None."""
+    for entry in entries:
+        prefix, colon, rest = entry.partition(":")
+        if not colon and entry == subject:
+            return entry
+        if prefix == "path" and path and fnmatch(path, rest):
+            return entry
+        if prefix == "fingerprint" and digest.startswith(rest):
+            return entry
+    return None

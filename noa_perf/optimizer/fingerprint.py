@@ -1,0 +1,121 @@
+"""One shape for all statements that differ only in their values.
+
+Django's SQL carries placeholders already, so a statement is folded once and then found by its string. No parser
+runs here: a handful of regular expressions, and only on a statement that was not seen before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import Enum
+
+MAX_CACHED = 4_096
+MAX_CACHED_LENGTH = 8_192
+"""Longer statements (IN lists of thousands) are folded anew each time, so that the cache stays small."""
+
+
+class Kind(Enum):
+    """What a statement does, as far as counting needs to know."""
+
+    SELECT = "select"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRANSACTION = "transaction"
+    OTHER = "other"
+
+
+WRITES = frozenset({Kind.INSERT, Kind.UPDATE, Kind.DELETE})
+
+_KINDS = {
+    "SELECT": Kind.SELECT,
+    "WITH": Kind.SELECT,
+    "VALUES": Kind.SELECT,
+    "INSERT": Kind.INSERT,
+    "REPLACE": Kind.INSERT,
+    "MERGE": Kind.UPDATE,
+    "UPDATE": Kind.UPDATE,
+    "DELETE": Kind.DELETE,
+    "BEGIN": Kind.TRANSACTION,
+    "START": Kind.TRANSACTION,
+    "COMMIT": Kind.TRANSACTION,
+    "ROLLBACK": Kind.TRANSACTION,
+    "SAVEPOINT": Kind.TRANSACTION,
+    "RELEASE": Kind.TRANSACTION,
+}
+
+_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
+_FIRST_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
+_TOKENS = re.compile(
+    r"""
+    (?P<quoted>"(?:[^"]|"")*"|`[^`]*`|\[[A-Za-z_][^\]]*\])   # an identifier: kept as it is
+  | (?P<string>[EN]?'(?:[^']|'')*')                          # a literal: folded
+  | (?P<number>(?<![\w.%$])-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)
+  | (?P<named>%\(\w+\)s|:\w+|\$\d+|\?)                       # other placeholder styles
+    """,
+    re.VERBOSE,
+)
+_IN_LIST = re.compile(r"\bIN\s*\(\s*%s(?:\s*,\s*%s)*\s*\)", re.IGNORECASE)
+_LONG_IN_LIST = re.compile(r"\bIN\s*\(\s*%s\s*,", re.IGNORECASE)
+_VALUES = re.compile(r"\bVALUES\s*\([^()]*\)(?:\s*,\s*\([^()]*\))*", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+_PAGE = re.compile(r"\bLIMIT\s+(\d+)(?:\s+OFFSET\s+(\d+))?\s*$", re.IGNORECASE)
+
+
+class Statement:
+    """One SQL string with what is known of its shape; shared by all who run it."""
+
+    __slots__ = ("batched", "digest", "folded", "kind", "limit", "offset", "sql")
+
+    def __init__(self, sql: str) -> None:
+        """Fold ``sql``."""
+        self.sql = sql
+        self.kind = _kind(sql)
+        folded = fold(sql)
+        self.batched = _LONG_IN_LIST.search(_fold_tokens(sql)) is not None
+        self.folded = folded
+        self.digest = hashlib.blake2b(folded.encode("utf-8", "replace"), digest_size=6).hexdigest()
+        page = _PAGE.search(sql)
+        self.limit = int(page[1]) if page else 0
+        self.offset = int(page[2] or 0) if page else 0
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes rows."""
+        return self.kind in WRITES
+
+
+_cache: dict[str, Statement] = {}
+
+
+def statement(sql: str) -> Statement:
+    """Return the :class:`Statement` of ``sql``; a look-up by string when it was seen before."""
+    known = _cache.get(sql)
+    if known is not None:
+        return known
+    made = Statement(sql)
+    if len(sql) <= MAX_CACHED_LENGTH:
+        if len(_cache) >= MAX_CACHED:
+            _cache.clear()
+        _cache[sql] = made
+    return made
+
+
+def fold(sql: str) -> str:
+    """Return ``sql`` with literals, IN lists and VALUES lists folded and white space evened out."""
+    folded = _IN_LIST.sub("IN (%s, ...)", _fold_tokens(sql))
+    folded = _VALUES.sub("VALUES (...)", folded)
+    return _SPACE.sub(" ", folded).strip()
+
+
+def _fold_tokens(sql: str) -> str:
+    return _TOKENS.sub(lambda match: match[0] if match["quoted"] else "%s", _COMMENT.sub(" ", sql))
+
+
+def _kind(sql: str) -> Kind:
+    head = sql[:200]
+    if head.lstrip()[:2] in ("/*", "--"):
+        head = _COMMENT.sub(" ", sql)
+    match = _FIRST_WORD.match(head)
+    return _KINDS.get(match[1].upper(), Kind.OTHER) if match else Kind.OTHER

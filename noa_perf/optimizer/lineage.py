@@ -1,0 +1,156 @@
+"""Where the rows came from whose relations a loop follows: the query to change, and the path from it.
+
+``review.product.category`` in a loop is mended where the reviews are fetched, by ``select_related("product__category")``:
+so from the query that repeats, through those that led to it, to the one whose queryset a person builds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+
+from noa_perf.optimizer.fingerprint import Kind
+from noa_perf.optimizer.relations import Relation, RelationKind
+
+if TYPE_CHECKING:
+    from noa_perf.optimizer.scopes import Group
+
+SINGLE = frozenset({RelationKind.FORWARD, RelationKind.REVERSE_ONE})
+MAX_DEPTH = 6
+
+_TABLES = re.compile(r'\b(?:FROM|JOIN)\s+["`\[]?(\w+)', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The root query of a chain of relations, and the path of attributes from its rows to what repeats."""
+
+    root: Group | None
+    """The query whose queryset has to change; None when it is not in the same scope."""
+    model: str
+    """Label of the model that the root query returns."""
+    path: tuple[str, ...] = field(default=())
+    """Attributes from the root's rows to the relation that repeats, that one included."""
+    single: bool = True
+    """Whether every step leads to one object, so that a join can fetch it."""
+
+
+@lru_cache(maxsize=2_048)
+def tables(sql: str) -> tuple[str, ...]:
+    """Return the tables that ``sql`` reads, the main one first."""
+    return tuple(dict.fromkeys(_TABLES.findall(sql)))
+
+
+def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
+    """Return the query of the same scope that most likely fetched the rows whose relation ``group`` follows."""
+    relation = group.relation
+    if relation is None or relation.kind in (RelationKind.MODEL, RelationKind.RAW):
+        return None
+    table = _table(relation.model)
+    best: Group | None = None
+    for other in others:
+        if other is group or other.statement.kind is not Kind.SELECT or other.order > group.last:
+            continue
+        read = tables(other.statement.sql)
+        if table not in read or other.rows < 2 and other.count < 2:
+            continue
+        if best is None or _rank(other, table) > _rank(best, table):
+            best = other
+    return best
+
+
+def _rank(group: Group, table: str) -> tuple[bool, int]:
+    return tables(group.statement.sql)[0] == table, group.last
+
+
+def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
+    """Return the query whose rows ``group``, a prefetch, was run for."""
+    if group.prefetch is None:
+        return None
+    table = _table(group.prefetch[1])
+    before = [other for other in others if other is not group and tables(other.statement.sql)[:1] == (table,)]
+    return max(before, key=lambda other: other.last, default=None)
+
+
+def trace(group: Group) -> Lineage:
+    """Follow ``group`` back to the query that a person wrote."""
+    relation = group.relation
+    if relation is None or not relation.name:
+        return Lineage(group.parent, "", ())
+    path = [relation.name]
+    single = relation.kind in SINGLE
+    model, here = relation.model, group.parent
+    for _ in range(MAX_DEPTH):
+        if here is None:
+            break
+        if here.prefetch is not None:
+            prefix, root_model = here.prefetch
+            path[:0] = prefix.split("__")
+            return Lineage(here.parent or here, root_model, tuple(path), False)
+        joined = _join_path(tables(here.statement.sql), model)
+        if joined is None:
+            break
+        path[:0] = joined[1]
+        model = joined[0]
+        above = here.relation
+        if not _is_step(above) or above is None or here.parent is None or here.parent is here:
+            return Lineage(here, model, tuple(path), single)
+        path.insert(0, above.name)
+        single = single and above.kind in SINGLE
+        model, here = above.model, here.parent
+    return Lineage(here, model, tuple(path), single)
+
+
+def _is_step(relation: Relation | None) -> bool:
+    return relation is not None and bool(relation.name) and relation.kind not in (
+        RelationKind.DEFERRED,
+        RelationKind.PREFETCH,
+        RelationKind.REFRESH,
+    )
+
+
+def _join_path(read: tuple[str, ...], model: str) -> tuple[str, list[str]] | None:
+    """Return the main model of a statement and the forward path from it to ``model`` over the tables it joins."""
+    target = _table(model)
+    if not read or target not in read:
+        return None
+    if read[0] == target:
+        return model, []
+    start = model_of_table(read[0])
+    if start is None:
+        return None
+    pending: list[tuple[Any, list[str]]] = [(start, [])]
+    while pending:
+        at, path = pending.pop(0)
+        for one in at._meta.get_fields():
+            related = getattr(one, "related_model", None)
+            if not one.is_relation or not (one.many_to_one or one.one_to_one) or related in (None, "self"):
+                continue
+            if related._meta.db_table == target:
+                return start._meta.label, [*path, one.name]
+            if related._meta.db_table in read and len(path) < 3:
+                pending.append((related, [*path, one.name]))
+    return None
+
+
+def _table(label: str) -> str:
+    try:
+        return str(apps.get_model(label)._meta.db_table)
+    except (LookupError, ValueError):
+        return ""
+
+
+def model_of_table(table: str) -> Any:
+    """Return the model kept in ``table``, or None."""
+    return next((model for model in apps.get_models(include_auto_created=True) if model._meta.db_table == table), None)
+
+
+def model_of_sql(sql: str) -> Any:
+    """Return the model of the main table of ``sql``, or None."""
+    read = tables(sql)
+    return model_of_table(read[0]) if read else None

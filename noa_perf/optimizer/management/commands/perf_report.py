@@ -1,0 +1,149 @@
+"""``manage.py perf_report``: asks the site for pages, and says what in them is slow, where, and how to mend it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandParser
+from django.db import DatabaseError, connections, transaction
+from django.test import Client
+
+from noa_perf.core import conf
+from noa_perf.core.commands import ReportCommand, paragraph, table
+from noa_perf.core.exceptions import CommandInputError
+from noa_perf.optimizer import capture
+from noa_perf.optimizer.checks import MIDDLEWARE
+from noa_perf.optimizer.collector import Collector
+from noa_perf.optimizer.scopes import Scope
+
+
+class Command(ReportCommand):
+    """Drives the site through Django's test client, its writes rolled back, and reports what it finds."""
+
+    help = "Request pages of this site and report N+1, duplicates, misuse and slow plans, with line and cure."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add ``--url`` and ``--as``."""
+        parser.add_argument("--url", action="append", metavar="/path", help="a page to request; may be given again")
+        parser.add_argument("--as", dest="user", metavar="USER", help="log this user in first (no password is needed)")
+        super().add_arguments(parser)
+
+    def collect(self, **options: Any) -> dict[str, Any]:
+        """Request each page and return ``{"requests": [...], "findings": [...], "unused_allowances": [...]}``."""
+        urls = options["url"] or []
+        if not urls:
+            raise CommandInputError("Nothing to request. Name a page: --url / (it may be given again).")
+        if not conf.enabled("OPTIMIZER"):
+            raise CommandInputError('The optimizer is switched off, by NOA_PERF["ENABLED"] or NOA_PERF_DISABLE.')
+        collector = Collector()
+        with _rolled_back():
+            client = _client(options["user"])
+            requests = [_request(client, url, collector) for url in urls]
+        found = [finding.as_dict() for finding in collector.findings()]
+        return {"requests": requests, "findings": found, "unused_allowances": collector.unused_allowances()}
+
+    def render(self, report: dict[str, Any], **options: Any) -> None:
+        """Write the requests as a table and each finding as a paragraph."""
+        rows = [
+            (one["url"], one["status"], one["queries"], f"{one['database_ms']:.1f}", f"{one['ms']:.1f}")
+            for one in report["requests"]
+        ]
+        self.stdout.write(table(("page", "status", "queries", "database ms", "total ms"), rows, "<>>>>") + "\n\n")
+        if not report["findings"]:
+            self.stdout.write(self.style.SUCCESS("Nothing to mend in these pages."))
+        for number, finding in enumerate(report["findings"], 1):
+            self._render_finding(number, finding)
+        for entry in report["unused_allowances"]:
+            self.stdout.write(f'Not needed by these pages: {entry!r} in NOA_PERF["OPTIMIZER"]["ALLOW"].')
+
+    def _render_finding(self, number: int, finding: dict[str, Any]) -> None:
+        style = {"high": self.style.ERROR, "medium": self.style.WARNING}.get(finding["severity"], self.style.NOTICE)
+        self.stdout.write(style(f"{number}. [{finding['severity']}] {finding['kind']}: {finding['subject']}"))
+        self.stdout.write(paragraph(finding["summary"], "   "))
+        self.stdout.write(paragraph(f"cure: {finding['cure']}", "   ", "         "))
+        cost = f"{finding['count']} queries, {finding['ms']:.1f} ms"
+        sure = "" if finding["certain"] else " (a guess)"
+        change = finding["change"]
+        where = f"; change {change['file']}:{change['line']}{sure}" if change else ""
+        self.stdout.write(paragraph(f"cost: {cost} in {finding['route']}{where}", "   ", "         ") + "\n")
+
+
+def _client(username: str | None) -> Client:
+    client = Client(raise_request_exception=False, headers={"host": _host()})
+    if username:
+        model = get_user_model()
+        try:
+            user = model._default_manager.get_by_natural_key(username)
+        except model.DoesNotExist:
+            raise CommandInputError(f"There is no user {username!r} to request pages as. Create it, or name another.") from None
+        client.force_login(user)
+    return client
+
+
+def _host() -> str:
+    """Return a host that this site answers to."""
+    for host in settings.ALLOWED_HOSTS:
+        if host != "*":
+            return f"noa-perf{host}" if host.startswith(".") else str(host)
+    return "localhost"
+
+
+def _request(client: Client, url: str, collector: Collector) -> dict[str, Any]:
+    if not url.startswith("/"):
+        raise CommandInputError(f"--url {url!r} is not a path of this site. Begin it with a slash: --url /{url}")
+    seen: list[Scope] = []
+    started = time.perf_counter()
+    with _closed_scopes_to(seen.append):
+        response = client.get(url, secure=bool(settings.SECURE_SSL_REDIRECT))
+        if response.streaming:
+            _drain(response)
+        response.close()
+    elapsed = time.perf_counter() - started
+    for scope in seen:
+        collector.add(scope)
+    return {
+        "url": url,
+        "status": response.status_code,
+        "queries": sum(scope.queries for scope in seen),
+        "failed": sum(scope.failed for scope in seen),
+        "database_ms": sum(scope.seconds for scope in seen) * 1000,
+        "ms": elapsed * 1000,
+    }
+
+
+def _drain(response: Any) -> None:
+    for _ in response:
+        pass
+
+
+@contextmanager
+def _closed_scopes_to(keep: Callable[[Scope], None]) -> Iterator[None]:
+    """Hand the scope of each request of the block to ``keep``; where the middleware is missing, open one here."""
+    with capture.quiet():
+        if MIDDLEWARE in settings.MIDDLEWARE:
+            with capture.listening(keep):
+                yield
+            return
+        with capture.scope("perf_report", kind="report") as around:
+            yield
+    keep(around)
+
+
+@contextmanager
+def _rolled_back() -> Iterator[None]:
+    """Roll back, at the end of the block, whatever was written to any database."""
+    with ExitStack() as stack:
+        for alias in connections:
+            atomic = transaction.atomic(using=alias)
+            atomic._from_testcase = True  # lets a view's own atomic(durable=True) run inside
+            try:
+                stack.enter_context(atomic)
+            except DatabaseError as error:
+                raise CommandInputError(f"Database {alias!r} cannot be reached: {error}") from error
+            stack.callback(transaction.set_rollback, True, using=alias)
+        yield

@@ -1,0 +1,1 @@
+"""Plans of every engine as one tree, and the faults read off it."""

@@ -1,0 +1,9 @@
+"""Which databases' plans can be read, by Django's name of the vendor."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from noa_perf.optimizer.plans import sqlite
+
+ENGINES: dict[str, ModuleType] = {"sqlite": sqlite}

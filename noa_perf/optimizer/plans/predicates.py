@@ -1,0 +1,125 @@
+"""What a statement compares, joins and sorts by, table by table; parsed by sqlglot, off the path of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sqlglot
+from sqlglot import exp
+
+_DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "oracle": "oracle"}
+
+
+@dataclass(slots=True)
+class TableUse:
+    """How one table (by its alias in the statement) is used."""
+
+    name: str
+    alias: str
+    equal: list[str] = field(default_factory=list)
+    """Columns compared with one value, in the order of the statement."""
+    listed: list[str] = field(default_factory=list)
+    """Columns compared with a list of values."""
+    ranged: list[str] = field(default_factory=list)
+    """Columns compared by <, >, BETWEEN."""
+    liked: list[str] = field(default_factory=list)
+    """Columns compared by LIKE."""
+    joined: list[str] = field(default_factory=list)
+    """Columns compared with another table's."""
+    wrapped: list[tuple[str, str]] = field(default_factory=list)
+    """Columns hidden from an index by a function: (column, function)."""
+
+
+@dataclass(slots=True)
+class Uses:
+    """How a statement uses its tables."""
+
+    tables: dict[str, TableUse]
+    order: list[tuple[str, str, bool]]
+    """ORDER BY as (alias, column, descending); empty where an expression is among them."""
+    limited: bool
+    aggregated: bool
+
+
+def uses_of(sql: str, vendor: str) -> Uses | None:
+    """Return how ``sql`` uses its tables, or None where it cannot be parsed."""
+    try:
+        tree = sqlglot.parse_one(sql.replace("%s", "?"), read=_DIALECTS.get(vendor, ""))
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return None
+    tables: dict[str, TableUse] = {}
+    for table in tree.find_all(exp.Table):
+        tables.setdefault(table.alias_or_name, TableUse(table.name, table.alias_or_name))
+    for comparison in _comparisons(tree):
+        _note(comparison, tables)
+    # In a DELETE or UPDATE the columns may stand unqualified; with one table there is no doubt whose they are.
+    order, whole = _order(tree)
+    select = tree if isinstance(tree, exp.Select) else None
+    aggregated = select is not None and any(e.find(exp.AggFunc) is not None for e in select.expressions)
+    return Uses(tables, order if whole else [], tree.args.get("limit") is not None, aggregated)
+
+
+def _comparisons(tree: exp.Expression) -> Iterator[exp.Expression]:
+    kinds = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In, exp.Like, exp.ILike, exp.Is)
+    for node in tree.find_all(*kinds):
+        if not _under_or_or_not(node) and node.find_ancestor(exp.Where, exp.Join, exp.Having) is not None:
+            yield node
+
+
+def _under_or_or_not(node: exp.Expression) -> bool:
+    above = node.parent
+    while above is not None and not isinstance(above, (exp.Where, exp.Join, exp.Select)):
+        if isinstance(above, (exp.Or, exp.Not, exp.Case)):
+            return True
+        above = above.parent
+    return False
+
+
+def _note(node: exp.Expression, tables: dict[str, TableUse]) -> None:
+    left, right = node.this, node.args.get("expression")
+    if isinstance(left, exp.Escape):
+        left = left.this
+    other = right.find(exp.Column) if isinstance(right, exp.Expression) else None
+    if isinstance(left, exp.Column) and isinstance(right, exp.Column):
+        for column in (left, right):
+            _add(tables, column, "joined")
+        return
+    column = left if isinstance(left, exp.Column) else None
+    if column is None:
+        inner = left.find(exp.Column) if isinstance(left, exp.Expression) else None
+        use = tables.get(inner.table) if inner is not None else None
+        if use is not None and inner is not None and not left.find(exp.Select):
+            use.wrapped.append((inner.name, _function_name(left)))
+        return
+    if other is not None and other.table != column.table:
+        _add(tables, column, "joined")
+    elif isinstance(node, exp.In):
+        _add(tables, column, "listed")
+    elif isinstance(node, (exp.Like, exp.ILike)):
+        _add(tables, column, "liked")
+    elif isinstance(node, (exp.EQ, exp.Is)):
+        _add(tables, column, "equal")
+    else:
+        _add(tables, column, "ranged")
+
+
+def _function_name(node: exp.Expression) -> str:
+    return str(node.name) if isinstance(node, exp.Anonymous) else node.key
+
+
+def _add(tables: dict[str, TableUse], column: exp.Column, kind: str) -> None:
+    use = tables.get(column.table)
+    if use is not None and column.name not in getattr(use, kind):
+        getattr(use, kind).append(column.name)
+
+
+def _order(tree: exp.Expression) -> tuple[list[tuple[str, str, bool]], bool]:
+    clause = tree.args.get("order")
+    keys: list[tuple[str, str, bool]] = []
+    for ordered in clause.expressions if clause is not None else ():
+        column = ordered.this
+        if not isinstance(column, exp.Column):
+            return keys, False
+        keys.append((column.table, column.name, bool(ordered.args.get("desc"))))
+    return keys, True

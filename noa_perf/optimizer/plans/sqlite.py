@@ -1,0 +1,84 @@
+"""SQLite's EXPLAIN QUERY PLAN as a plan tree.
+
+It is asked with NULL for every parameter: SQLite plans from the statement and its statistics alone, so no value is
+needed, and none is kept. It never runs the statement.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
+
+_ACCESS = re.compile(
+    r"^(?P<verb>SCAN|SEARCH)\s+(?:TABLE\s+)?(?P<table>\S+)(?:\s+AS\s+(?P<alias>\S+))?"
+    r"(?:\s+USING\s+(?P<how>.*?))?(?:\s+LEFT-JOIN)?$"
+)
+_SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST \w+ TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
+_INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
+
+
+def explain(connection: Any, sql: str) -> Plan:
+    """Return the plan of ``sql`` (with ``%s`` placeholders) on ``connection``."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.replace("%%", "").count("%s"))
+        return parse(cursor.fetchall())
+
+
+def parse(rows: list[tuple[Any, ...]]) -> Plan:
+    """Return the tree of EXPLAIN QUERY PLAN's ``rows`` (id, parent, unused, detail)."""
+    nodes: dict[int, PlanNode] = {}
+    roots: list[PlanNode] = []
+    for identity, parent, _, detail in rows:
+        node = nodes[identity] = _node(detail)
+        above = nodes.get(parent)
+        (roots if above is None else above.children).append(node)
+    plan = Plan("sqlite", tuple(roots))
+    _mark_repeated(plan)
+    return plan
+
+
+def _node(detail: str) -> PlanNode:
+    sort = _SORT.match(detail)
+    if sort:
+        return PlanNode(Step.SORT, detail, purpose=sort["purpose"].split("(")[0].strip())
+    access = _ACCESS.match(detail)
+    if access is None or access["table"].startswith("("):
+        return PlanNode(Step.SUBQUERY if "SUBQUERY" in detail else Step.OTHER, detail)
+    how = access["how"] or ""
+    table = access["alias"] or access["table"]
+    named = _INDEX.search(how)
+    index = named["index"] if named else ""
+    if how.startswith("AUTOMATIC"):
+        return PlanNode(Step.AUTOMATIC_INDEX, detail, table)
+    if access["verb"] == "SEARCH":
+        return PlanNode(Step.SEARCH, detail, table, index)
+    return PlanNode(Step.INDEX_SCAN if index else Step.SCAN, detail, table, index)
+
+
+def _mark_repeated(plan: Plan) -> None:
+    """Mark what runs for each row: inner tables of a join, and all below a correlated subquery."""
+    groups = [list(plan.roots)]
+    groups += [node.children for node in plan.walk()]
+    for siblings in groups:
+        outer_seen = False
+        for node in siblings:
+            if node.table:
+                node.repeated = node.repeated or outer_seen
+                outer_seen = True
+    for node in plan.walk():
+        if node.detail.startswith("CORRELATED"):
+            for below in node.walk():
+                below.repeated = True
+
+
+def table_rows(connection: Any, table: str) -> int:
+    """Return about how many rows ``table`` has: its highest rowid, which costs one step down a B-tree."""
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(f"SELECT max(rowid) FROM {connection.ops.quote_name(table)}")
+        except Exception:  # WITHOUT ROWID tables and views have none
+            return 0
+        row = cursor.fetchone()
+    return int(row[0] or 0) if row and isinstance(row[0], int) else 0

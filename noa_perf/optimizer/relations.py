@@ -1,0 +1,254 @@
+"""Names what a query was for (``Book.author``), by reading the frames of Django that ran it.
+
+``_hints`` and ``_known_related_objects`` of a queryset are empty for generic foreign keys and never name a forward
+field; the descriptor whose frame is on the stack does. Read once for each suspicious group, never for each query,
+and no descriptor is patched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from types import FrameType
+from typing import Any
+
+from noa_perf.optimizer import callsite
+
+
+class RelationKind(Enum):
+    """How the application came to run the query."""
+
+    FORWARD = "forward"
+    REVERSE_ONE = "reverse one-to-one"
+    REVERSE_MANY = "reverse foreign key"
+    MANY_TO_MANY = "many-to-many"
+    GENERIC_FOREIGN_KEY = "generic foreign key"
+    GENERIC_RELATION = "generic relation"
+    DEFERRED = "deferred field"
+    REFRESH = "refresh_from_db"
+    PREFETCH = "prefetch of single rows"
+    MODEL = "query of a model"
+    RAW = "raw SQL"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What a query was for, in the field's own terms."""
+
+    kind: RelationKind
+    model: str
+    """Label of the model whose attribute or manager was used: ``shop.Book``; empty for raw SQL."""
+    name: str
+    """The attribute: a field, an accessor, a deferred column; empty for a query of a model."""
+    target: str = ""
+    """Label of the model that came back."""
+    operation: str = ""
+    """The queryset method used: ``all``, ``get``, ``count``, ``first``, …"""
+    filtered: tuple[str, ...] = ()
+    """Fields compared in the WHERE clause beyond the relation itself."""
+    plain: bool = False
+    """True when a related manager's rows were asked for as they are (``.all()``), so that a prefetch serves them."""
+
+    @property
+    def subject(self) -> str:
+        """``Book.author`` for a relation, ``Book.objects.get()`` for a query of a model."""
+        model = self.model.rpartition(".")[2]
+        if self.name:
+            return f"{model}.{self.name}"
+        if model:
+            return f"{model}.objects.{self.operation or 'all'}()"
+        return "raw SQL"
+
+
+OPERATIONS = frozenset(
+    """get first last earliest latest count exists aggregate contains in_bulk iterator get_or_create update_or_create
+    create bulk_create bulk_update update delete values values_list save add set remove clear refresh_from_db""".split()
+)
+
+
+def read(frame: FrameType | None) -> Relation | None:
+    """Return the :class:`Relation` behind the query run from ``frame``, or None where Django's frames tell nothing."""
+    queryset: Any = None
+    operation = ""
+    for code_name, this, frame in _orm_frames(frame):
+        reader = _READERS.get(code_name)
+        if reader is not None:
+            relation = reader(this, frame, operation)
+            if relation is not None:
+                return relation
+        if code_name.startswith("QuerySet.") or code_name.startswith("RawQuerySet."):
+            queryset = this
+        method = code_name.rpartition(".")[2]
+        if method in OPERATIONS:
+            operation = method
+        elif code_name in ("QuerySet.__len__", "QuerySet.__bool__", "QuerySet.__getitem__", "QuerySet.__contains__"):
+            operation = operation or method
+    return None if queryset is None else _of_queryset(queryset, operation)
+
+
+def _orm_frames(frame: FrameType | None) -> Iterator[tuple[str, Any, FrameType]]:
+    for _ in range(callsite.MAX_WALK):
+        if frame is None or callsite.kinds[frame.f_code.co_filename] != callsite.PLUMBING:
+            return
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(("django.db.models", "django.contrib.contenttypes")):
+            yield frame.f_code.co_qualname, frame.f_locals.get("self"), frame
+        frame = frame.f_back
+
+
+def read_prefetch(frame: FrameType | None) -> tuple[str, str] | None:
+    """Return the full path of the prefetch that runs a query from ``frame``, and the model it started from."""
+    path = ""
+    for code_name, _, at in _orm_frames(frame):
+        if code_name == "prefetch_one_level" and not path:
+            lookup, level = at.f_locals.get("lookup"), at.f_locals.get("level", 0)
+            path = "__".join(lookup.prefetch_through.split("__")[: level + 1]) if lookup is not None else ""
+        elif code_name == "prefetch_related_objects":
+            instances = at.f_locals.get("model_instances") or ()
+            return (path, _label(type(instances[0]))) if path and instances else None
+    return None
+
+
+def _forward(this: Any, frame: FrameType, operation: str) -> Relation | None:
+    field = getattr(this, "field", None)
+    if field is None:
+        return None
+    return Relation(
+        RelationKind.FORWARD, _label(_concrete(frame, field.model)), field.name, _label(field.related_model), "get"
+    )
+
+
+def _reverse_one(this: Any, frame: FrameType, operation: str) -> Relation:
+    related = this.related
+    return Relation(
+        RelationKind.REVERSE_ONE,
+        _label(_concrete(frame, related.model)),
+        related.get_accessor_name(),
+        _label(related.related_model),
+        "get",
+    )
+
+
+def _deferred(this: Any, frame: FrameType, operation: str) -> Relation:
+    model = _concrete(frame, this.field.model)
+    return Relation(RelationKind.DEFERRED, _label(model), this.field.attname, _label(model), "refresh_from_db")
+
+
+def _generic_foreign_key(this: Any, frame: FrameType, operation: str) -> Relation:
+    field = getattr(this, "field", None) or this
+    return Relation(RelationKind.GENERIC_FOREIGN_KEY, _label(field.model), field.name, "", "get")
+
+
+def _refresh(this: Any, frame: FrameType, operation: str) -> Relation | None:
+    caller = frame.f_back
+    if caller is not None and caller.f_code.co_qualname.startswith("DeferredAttribute."):
+        return None  # the descriptor, further out, knows the field
+    return Relation(RelationKind.REFRESH, _label(type(this)), "", _label(type(this)), "refresh_from_db")
+
+
+def _prefetch(this: Any, frame: FrameType, operation: str) -> Relation | None:
+    instances = frame.f_locals.get("model_instances") or ()
+    lookups = frame.f_locals.get("related_lookups") or ()
+    if not instances:
+        return None
+    name = ", ".join(str(getattr(lookup, "prefetch_to", lookup)) for lookup in lookups)
+    return Relation(RelationKind.PREFETCH, _label(type(instances[0])), name, "", "prefetch_related_objects")
+
+
+_Reader = Callable[[Any, FrameType, str], Relation | None]
+_READERS: dict[str, _Reader] = {
+    "ForwardManyToOneDescriptor.__get__": _forward,
+    "ReverseOneToOneDescriptor.__get__": _reverse_one,
+    "DeferredAttribute.__get__": _deferred,
+    "GenericForeignKey.__get__": _generic_foreign_key,
+    "GenericForeignKeyDescriptor.__get__": _generic_foreign_key,
+    "Model.refresh_from_db": _refresh,
+    "prefetch_related_objects": _prefetch,
+}
+
+
+def _of_queryset(queryset: Any, operation: str) -> Relation | None:
+    model = getattr(queryset, "model", None)
+    if model is None:
+        return None
+    if type(queryset).__name__ == "RawQuerySet":
+        return Relation(RelationKind.RAW, "", "", _label(model), "raw")
+    compared = _compared_fields(queryset)
+    instance = (getattr(queryset, "_hints", None) or {}).get("instance")
+    known = getattr(queryset, "_known_related_objects", None) or {}
+    for field in known:
+        accessor = field.remote_field.get_accessor_name()
+        return _related(RelationKind.REVERSE_MANY, instance, field.model, accessor, field.remote_field.model, queryset, operation, compared - {field.name})
+    found = _generic_relation(queryset, compared) or _many_to_many(queryset, instance)
+    if found is not None:
+        kind, owner, name, own = found
+        return _related(kind, instance, model, name, owner, queryset, operation, compared - own)
+    if not operation and getattr(queryset, "_fields", None):
+        operation = "values"
+    return Relation(
+        RelationKind.MODEL, _label(model), "", _label(model), operation or "all", tuple(sorted(compared))
+    )
+
+
+def _related(
+    kind: RelationKind, instance: Any, target: Any, name: str, owner: Any, queryset: Any, operation: str, filtered: set[str]
+) -> Relation:
+    query = queryset.query
+    sliced = query.is_sliced and not operation
+    plain = not (filtered or operation or sliced or query.annotations or getattr(queryset, "_fields", None))
+    if not operation:
+        operation = "values" if getattr(queryset, "_fields", None) else "slice" if sliced else "all"
+    model = type(instance) if instance is not None else owner
+    return Relation(kind, _label(_undeferred(model)), name, _label(target), operation, tuple(sorted(filtered)), plain)
+
+
+def _many_to_many(queryset: Any, instance: Any) -> tuple[RelationKind, Any, str, set[str]] | None:
+    if instance is None:
+        return None
+    tables = {join.table_name for join in queryset.query.alias_map.values() if join.table_name}
+    options = type(instance)._meta
+    for field in options.many_to_many:
+        if field.related_model is queryset.model and field.remote_field.through._meta.db_table in tables:
+            return RelationKind.MANY_TO_MANY, type(instance), field.name, {field.remote_field.name, field.related_query_name()}
+    for relation in options.related_objects:
+        if relation.many_to_many and relation.related_model is queryset.model and relation.through._meta.db_table in tables:
+            return RelationKind.MANY_TO_MANY, type(instance), relation.get_accessor_name(), {relation.field.name}
+    return None
+
+
+def _generic_relation(queryset: Any, compared: set[str]) -> tuple[RelationKind, Any, str, set[str]] | None:
+    instance = (getattr(queryset, "_hints", None) or {}).get("instance")
+    from django.contrib.contenttypes.fields import GenericRelation
+
+    candidates = type(instance)._meta.private_fields if instance is not None else ()
+    for field in candidates:
+        own = {getattr(field, "content_type_field_name", ""), getattr(field, "object_id_field_name", "")}
+        if isinstance(field, GenericRelation) and field.related_model is queryset.model and own <= compared:
+            return RelationKind.GENERIC_RELATION, type(instance), field.name, own
+    return None
+
+
+def _compared_fields(queryset: Any) -> set[str]:
+    found: set[str] = set()
+    pending = [queryset.query.where] if getattr(queryset, "query", None) is not None else []
+    while pending:
+        node = pending.pop()
+        pending.extend(getattr(node, "children", ()) or ())
+        target = getattr(getattr(node, "lhs", None), "target", None)
+        if target is not None:
+            found.add(target.name)
+    return found
+
+
+def _concrete(frame: FrameType, default: Any) -> Any:
+    instance = frame.f_locals.get("instance")
+    return _undeferred(type(instance)) if instance is not None else default
+
+
+def _undeferred(model: Any) -> Any:
+    return model._meta.concrete_model or model if hasattr(model, "_meta") else model
+
+
+def _label(model: Any) -> str:
+    return getattr(getattr(model, "_meta", None), "label", "") if model is not None and not isinstance(model, str) else ""

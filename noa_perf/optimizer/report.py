@@ -1,0 +1,294 @@
+"""Makes findings from what was seen: the line, the reason, the cost and the cure. Never on the path of a request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from noa_perf.core.findings import Finding, Place
+from noa_perf.optimizer import advice, capture, source
+from noa_perf.optimizer.callsite import Frame, relative
+from noa_perf.optimizer.collector import Shape, Sighting
+from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.detectors import misuse
+from noa_perf.optimizer.lineage import Lineage
+from noa_perf.optimizer.plans import advise as plans
+from noa_perf.optimizer.scopes import Group
+from noa_perf.optimizer.source import Builder
+
+logger = logging.getLogger("noa_perf.optimizer")
+
+MAX_SQL = 2_000
+
+
+def findings(sightings: Iterable[Sighting], shapes: Iterable[Shape]) -> list[Finding]:
+    """Return the findings behind ``sightings`` and ``shapes``, dearest first."""
+    seen, known = list(sightings), list(shapes)
+    found: list[Finding] = []
+    for sighting in seen:
+        maker = _MAKERS.get(sighting.kind)
+        try:
+            made = maker(sighting) if maker is not None else None
+        except Exception:
+            capture.faults.note(f"report of {sighting.kind}")
+            continue
+        if made is not None:
+            found.append(made)
+    found.extend(_of_shapes(known, [one for one in seen if one.kind == "query"]))
+    return sorted(found, key=lambda one: (-one.ms, one.kind, one.subject, str(one.where)))
+
+
+def _n_plus_one(sighting: Sighting) -> Finding:
+    group, chain = sighting.group, sighting.lineage
+    relation = group.relation
+    cure = advice.cure_of(group, chain)
+    builder = _builder(sighting, chain, cure.form)
+    cure = advice.placed(cure, builder)
+    subject = relation.subject if relation is not None else "query"
+    place = _at(group)
+    change = _place(builder) or place
+    at = f" to the queryset built at {change}" if builder is not None and cure.form and builder.form == "expression" else ""
+    advised = f"Add {cure.code}{at}: {cure.text}" if at else cure.text
+    each = sighting.count / sighting.scopes
+    summary = f"{each:.0f}× {subject}{_where(group)}: one query for each row."
+    return Finding(
+        kind="n_plus_one",
+        subject=subject,
+        summary=summary,
+        cure=advised + _guess(builder),
+        code=cure.code,
+        severity="high" if each >= 10 else "medium",
+        change=change,
+        certain=builder is None or builder.certain,
+        evidence={
+            "relation": relation.kind.value if relation is not None else "unknown",
+            "operation": relation.operation if relation is not None else "",
+            "queries_per_scope": round(each, 1),
+            "change_end": builder.end if builder is not None else 0,
+        },
+        **_common(sighting),
+    )
+
+
+def _write_loop(sighting: Sighting) -> Finding:
+    cure = advice.write_cure(sighting.group)
+    relation = sighting.group.relation
+    each = sighting.count / sighting.scopes
+    subject = (relation.model.rpartition(".")[2] if relation else "") or _table_of(sighting.group) or "rows"
+    return Finding(
+        kind="write_loop",
+        subject=subject,
+        summary=f"{each:.0f} writes one by one{_where(sighting.group)}.",
+        cure=cure.text,
+        code=cure.code,
+        change=_at(sighting.group),
+        **_common(sighting),
+    )
+
+
+def _duplicate(sighting: Sighting) -> Finding:
+    first, others = sighting.group, sighting.others
+    again = [str(_at(other) or _node(other)) for other in others if other is not first]
+    more = f", again at {', '.join(dict.fromkeys(again))}" if again else ""
+    each = sighting.count / sighting.scopes
+    at = _at(first) or _node(first)
+    model = _model_of(first)
+    return Finding(
+        kind="duplicate",
+        subject=model or _table_of(first) or "query",
+        summary=f"{each:.0f}× the same query with the same values{_where(first)}{more}.",
+        cure=f"Keep what {at} fetched and pass it on; nothing was written in between.",
+        code="",
+        severity="medium" if each > 2 else "low",
+        change=(_at(others[0]) if others else None) or _at(first),
+        evidence={"again": list(dict.fromkeys(again)), "queries_per_scope": round(each, 1)},
+        **_common(sighting),
+    )
+
+
+def _misuse(sighting: Sighting) -> Finding | None:
+    confirmed = misuse.confirm(sighting)
+    if confirmed is None:
+        return None
+    group = sighting.group
+    frame = group.site.frames[0] if group.site.frames else None
+    change = _at(group)
+    if sighting.kind == "unread_columns":
+        model = misuse.lineage.model_of_sql(group.statement.sql)
+        builder = source.builder_in_frames(group.site.frames, model._meta.label)
+        builder = builder or source.builder_in_view(sighting.view, model._meta.label, "defer")
+        change = _place(builder) or change
+    elif frame is not None:
+        change = Place(file=relative(frame.code.co_filename), line=confirmed.line, name=frame.code.co_qualname)
+    return Finding(
+        kind=sighting.kind,
+        subject=_model_of(group) or _table_of(group),
+        summary=f"{_MISUSES[sighting.kind]}{_where(group)}: {group.rows:,} rows fetched.",
+        cure=confirmed.cure,
+        code=confirmed.code,
+        severity="low" if group.rows < 100 else "medium",
+        change=change,
+        certain=confirmed.certain,
+        evidence={"rows": group.rows},
+        **_common(sighting),
+    )
+
+
+_MISUSES = {
+    "len_for_count": "A queryset is fetched only to be counted",
+    "bool_for_exists": "A queryset is fetched only to see whether it is empty",
+    "values_would_do": "Whole objects are built for one or two columns",
+    "unread_columns": "Wide text is fetched and, it seems, never read",
+}
+
+_MAKERS = {
+    "n_plus_one": _n_plus_one,
+    "write_loop": _write_loop,
+    "duplicate": _duplicate,
+    **dict.fromkeys(_MISUSES, _misuse),
+}
+
+
+def _of_shapes(shapes: list[Shape], queries: list[Sighting]) -> Iterator[Finding]:
+    by_shape: dict[tuple[str, str], list[Sighting]] = {}
+    for sighting in queries:
+        by_shape.setdefault((sighting.group.alias, sighting.group.statement.folded), []).append(sighting)
+    total = sum(shape.seconds for shape in shapes) or 1.0
+    own = settings()
+    for shape in shapes:
+        seen = by_shape.get((shape.alias, _folded(shape)), [])
+        dearest = max(seen, key=lambda one: one.seconds, default=None)
+        limit = own.slow_query_ms_by_alias.get(shape.alias, own.slow_query_ms) / 1000
+        slow = shape.slow or shape.percentile(0.95) >= limit
+        try:
+            plan = plans.read(shape) if slow or plans.worth_reading(shape, total) else None
+        except Exception:
+            capture.faults.note("report of plans")
+            plan = None
+        if slow:
+            yield _slow(shape, dearest, plan, limit)
+        for fault in plan.faults if plan is not None else ():
+            yield _plan_fault(shape, dearest, fault, shape.seconds / total)
+
+
+def _folded(shape: Shape) -> str:
+    from noa_perf.optimizer.fingerprint import statement
+
+    return statement(shape.sql).folded
+
+
+def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, limit: float) -> Finding:
+    group = dearest.group if dearest else None
+    advised = [fault.cure for fault in plan.faults] if plan is not None else []
+    cure = " ".join(advised) or (plan.unavailable if plan is not None and plan.unavailable else "Read its plan and its rows.")
+    return Finding(
+        kind="slow_query",
+        subject=(_model_of(group) if group else "") or "query",
+        summary=(
+            f"{shape.slow} of {shape.count} runs took over {limit * 1000:.0f} ms{_where(group) if group else ''}: "
+            f"longest {shape.longest * 1000:.0f} ms, p95 {shape.percentile(0.95) * 1000:.0f} ms."
+        ),
+        cure=cure,
+        code=plan.faults[0].code if plan is not None and plan.faults else "",
+        severity="high",
+        change=_at(group) if group else None,
+        count=shape.count,
+        ms=shape.seconds * 1000,
+        alias=shape.alias,
+        sql=shape.sql[:MAX_SQL],
+        fingerprint=shape.digest,
+        route=dearest.route if dearest else "",
+        where=_at(group) if group else None,
+        template=_node(group) if group else None,
+        evidence={
+            "p95_ms": round(shape.percentile(0.95) * 1000, 1),
+            "longest_ms": round(shape.longest * 1000, 1),
+            "rows": shape.rows,
+            "plan": plan.lines if plan is not None else [],
+        },
+    )
+
+
+def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault, share: float) -> Finding:
+    group = dearest.group if dearest else None
+    return Finding(
+        kind=fault.kind,
+        subject=fault.subject,
+        summary=f"{fault.summary}{_where(group) if group else ''}.",
+        cure=fault.cure,
+        code=fault.code,
+        severity="high" if share >= 0.2 else "medium" if share >= 0.02 else "low",
+        change=fault.change or (_at(group) if group else None),
+        certain=fault.certain,
+        count=shape.count,
+        ms=shape.seconds * 1000,
+        alias=shape.alias,
+        sql=shape.sql[:MAX_SQL],
+        fingerprint=shape.digest,
+        route=dearest.route if dearest else "",
+        where=_at(group) if group else None,
+        template=_node(group) if group else None,
+        evidence={"share_of_time": round(share, 3), **fault.evidence},
+    )
+
+
+def _builder(sighting: Sighting, chain: Lineage | None, form: str) -> Builder | None:
+    if chain is None or chain.root is None or not chain.model:
+        return None
+    found = source.builder_in_frames(chain.root.site.frames, chain.model)
+    return found or source.builder_in_view(sighting.view, chain.model, form)
+
+
+def _common(sighting: Sighting) -> dict[str, Any]:
+    group = sighting.group
+    return {
+        "route": sighting.route,
+        "where": _at(group),
+        "template": _node(group),
+        "count": sighting.count,
+        "ms": sighting.seconds * 1000,
+        "alias": group.alias,
+        "sql": group.statement.sql[:MAX_SQL],
+        "fingerprint": group.statement.digest,
+    }
+
+
+def _at(group: Group) -> Place | None:
+    return _frame_place(group.site.frames[0]) if group.site.frames else None
+
+
+def _frame_place(frame: Frame) -> Place:
+    return Place(file=relative(frame.code.co_filename), line=frame.line, name=frame.code.co_qualname)
+
+
+def _node(group: Group) -> Place | None:
+    node = group.site.node
+    return Place(file=relative(node.path or node.template), line=node.line, name=node.template) if node else None
+
+
+def _place(builder: Builder | None) -> Place | None:
+    return Place(file=relative(builder.file), line=builder.line, name=builder.name) if builder is not None else None
+
+
+def _where(group: Group) -> str:
+    at, node = _at(group), _node(group)
+    inside = f" (template {node.name}:{node.line})" if node else ""
+    return (f" at {at}" if at else "") + inside
+
+
+def _guess(builder: Builder | None) -> str:
+    if builder is None or builder.certain:
+        return ""
+    return " (The line is a guess: several build this queryset.)"
+
+
+def _model_of(group: Group) -> str:
+    model = misuse.lineage.model_of_sql(group.statement.sql)
+    return str(model.__name__) if model is not None else ""
+
+
+def _table_of(group: Group) -> str:
+    return next(iter(misuse.lineage.tables(group.statement.sql)), "")
+
+

@@ -1,0 +1,224 @@
+"""What one request, command or block did to the database: counted within a fixed memory, whatever it does."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+
+from noa_perf.optimizer import callsite, lineage, relations
+from noa_perf.optimizer.callsite import Key, Site
+from noa_perf.optimizer.conf import OptimizerSettings
+from noa_perf.optimizer.detectors import duplicate, n_plus_one
+from noa_perf.optimizer.detectors.duplicate import Duplicate
+from noa_perf.optimizer.detectors.n_plus_one import Verdict
+from noa_perf.optimizer.fingerprint import Kind, Statement
+from noa_perf.optimizer.relations import Relation
+
+PREFETCHES = frozenset({"prefetch_one_level"})
+
+current: ContextVar[Scope | None] = ContextVar("noa_perf_scope", default=None)
+
+
+class Group:
+    """All queries of one shape from one place in one scope."""
+
+    __slots__ = (
+        "alias",
+        "buckets",
+        "count",
+        "execute",
+        "failed",
+        "fetch",
+        "first_hashes",
+        "key",
+        "last",
+        "max",
+        "order",
+        "parent",
+        "prefetch",
+        "relation",
+        "relation_read",
+        "rows",
+        "site",
+        "slow",
+        "stacks",
+        "statement",
+        "verdict",
+        "wide",
+        "wildcard",
+    )
+
+    def __init__(self, key: Key, alias: str, statement: Statement, site: Site, order: int) -> None:
+        """Start counting ``statement`` on ``alias`` from ``site``, the ``order``-th query of its scope."""
+        self.key = key
+        self.alias = alias
+        self.statement = statement
+        self.site = site
+        self.order = self.last = order
+        self.count = self.failed = self.rows = self.slow = 0
+        self.execute = self.fetch = self.max = 0.0
+        self.buckets: dict[int, int] = {}
+        self.first_hashes: tuple[int, ...] = ()
+        self.verdict = Verdict.NONE
+        self.relation: Relation | None = None
+        self.relation_read = False
+        self.stacks: dict[int, int] | None = None
+        self.parent: Group | None = None
+        self.prefetch: tuple[str, str] | None = None
+        self.wide: dict[int, int] | None = None
+        self.wildcard = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in execute and fetch."""
+        return self.execute + self.fetch
+
+
+class Hit:
+    """One query whose rows may still be coming."""
+
+    __slots__ = ("group", "outer", "scope", "seconds", "slow_from", "was_slow")
+
+    def __init__(self, scope: Scope, group: Group | None, seconds: float, slow_from: float) -> None:
+        """Account for a query of ``group`` that took ``seconds`` to execute."""
+        self.scope = scope
+        self.group = group
+        self.seconds = seconds
+        self.slow_from = slow_from
+        self.was_slow = False
+        self.outer: Hit | None = None
+
+    def fetched(self, seconds: float, rows: int, sample: Any = None) -> None:
+        """Add ``seconds`` of waiting for ``rows`` rows; ``sample`` is the first of them."""
+        if self.outer is not None:
+            self.outer.fetched(seconds, rows, sample)
+        scope, group = self.scope, self.group
+        before = self.seconds
+        self.seconds = before + seconds
+        with scope.lock:
+            scope.fetch += seconds
+            scope.rows += rows
+            if group is None:
+                return
+            group.fetch += seconds
+            if sample is not None and not group.rows:
+                group.wide = _wide_columns(sample)
+            group.rows += rows
+            self._settle(group, before)
+
+    def _settle(self, group: Group, before: float) -> None:
+        old, new = bucket(before), bucket(self.seconds)
+        if old != new:
+            group.buckets[old] = group.buckets.get(old, 1) - 1
+            group.buckets[new] = group.buckets.get(new, 0) + 1
+        self.judge(group)
+
+    def judge(self, group: Group) -> None:
+        """Note the longest time, and whether this query has become slow."""
+        if self.seconds > group.max:
+            group.max = self.seconds
+        if self.seconds >= self.slow_from and not self.was_slow:
+            self.was_slow = True
+            group.slow += 1
+
+
+class Scope:
+    """The queries of one request, command, test or ``with optimizer.scope(...)``; its figures may be read any time."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: OptimizerSettings,
+        *,
+        kind: str = "block",
+        parent: Scope | None = None,
+        detailed: bool = True,
+    ) -> None:
+        """Open a scope; with ``detailed`` off only counts and times are kept."""
+        self.name = name
+        self.kind = kind
+        self.settings = settings
+        self.parent = parent
+        self.detailed = detailed
+        self.route = name
+        self.view: Any = None
+        self.queries = self.failed = self.rows = self.transaction_statements = self.overflow = 0
+        self.execute = self.fetch = 0.0
+        self.groups: dict[Key, Group] = {}
+        self.seen: dict[int, Group] = {}
+        self.duplicates: dict[int, Duplicate] = {}
+        self.lock = threading.RLock()
+        self.closed = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in the database: execute and fetch."""
+        return self.execute + self.fetch
+
+    @property
+    def query_count(self) -> int:
+        """Queries run, without the statements that only begin and end transactions."""
+        return self.queries
+
+    def record(
+        self, alias: str, statement: Statement, params: Any, seconds: float, failed: bool, frame: FrameType
+    ) -> tuple[Hit, Group | None]:
+        """Count one query run from ``frame``; returns it and, when it made its group an N+1, that group."""
+        slow_from = self.settings.slow_query_ms_by_alias.get(alias, self.settings.slow_query_ms) / 1000
+        with self.lock:
+            self.execute += seconds
+            self.failed += failed
+            if statement.kind is Kind.TRANSACTION:
+                self.transaction_statements += 1
+                return Hit(self, None, seconds, slow_from), None
+            self.queries += 1
+            if not self.detailed:
+                return Hit(self, None, seconds, slow_from), None
+            group = self._group(alias, statement, params, frame)
+            hit = Hit(self, group, seconds, slow_from)
+            if group is None:
+                return hit, None
+            group.count += 1
+            group.last = self.queries
+            group.failed += failed
+            group.execute += seconds
+            index = bucket(seconds)
+            group.buckets[index] = group.buckets.get(index, 0) + 1
+            hit.judge(group)
+            duplicate.note(self, group, statement, params)
+            if group.count < 2 or not n_plus_one.examine(group, statement, params, frame, self.settings):
+                return hit, None
+            group.parent = lineage.parent_of(group, self.groups.values())
+            return hit, group
+
+    def _group(self, alias: str, statement: Statement, params: Any, frame: Any) -> Group | None:
+        key = (alias, statement.folded, callsite.key_of(frame))
+        group = self.groups.get(key)
+        if group is not None:
+            return group
+        if len(self.groups) >= self.settings.max_groups:
+            self.overflow += 1
+            return None
+        group = self.groups[key] = Group(key, alias, statement, callsite.site_of(frame), self.queries)
+        if any(name in PREFETCHES for name in group.site.operations):
+            group.prefetch = relations.read_prefetch(frame)
+            group.parent = lineage.prefetched_from(group, self.groups.values())
+        group.first_hashes = n_plus_one.hashes(params)
+        group.wildcard = n_plus_one.has_leading_wildcard(params)
+        return group
+
+
+def bucket(seconds: float) -> int:
+    """Return the index of the duration's bucket: bucket ``n`` ends at ``2**n`` microseconds."""
+    return int(seconds * 1_000_000).bit_length()
+
+
+def _wide_columns(row: Any) -> dict[int, int] | None:
+    wide = {
+        index: len(value)
+        for index, value in enumerate(row)
+        if (type(value) is str or type(value) is bytes) and len(value) >= 500
+    }
+    return wide or None

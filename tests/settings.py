@@ -1,0 +1,10 @@
+"""The demo shop's settings, and a small library of every kind of relation for the detectors' scenarios."""
+
+from __future__ import annotations
+
+from testproject.settings import *  # noqa: F403
+from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.library"]
+MIDDLEWARE = [*MIDDLEWARE]
+TEMPLATES = [*TEMPLATES]
