@@ -38,10 +38,12 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "testproject.shop",
+    "noa_perf.optimizer",
 ]
-INSTALLED_APPS += ["noa_perf.optimizer"]
 
 MIDDLEWARE = [
+    # First, so that it sees the queries of all the others.
+    "noa_perf.optimizer.middleware.QueryMonitorMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -50,7 +52,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-MIDDLEWARE += ["noa_perf.optimizer.middleware.QueryMonitorMiddleware"]
 
 TEMPLATES: list[dict[str, Any]] = [
     {

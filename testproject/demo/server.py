@@ -22,12 +22,15 @@ def main(seeded: Path, copy: Path, twin: str) -> None:
     """Serve until stdin closes."""
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    demo = os.getppid()
     try:
         shutil.copyfile(seeded, copy)
         serve(twin)
     finally:
         for path in copy.parent.glob(f"{copy.name}*"):
             path.unlink(missing_ok=True)
+        if os.getppid() != demo:  # it was killed, and could not clean up after itself
+            shutil.rmtree(copy.parent, ignore_errors=True)
 
 
 def serve(twin: str) -> None:

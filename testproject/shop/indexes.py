@@ -9,16 +9,17 @@ from .models import Customer, Order, Product, Review, Variant
 
 INDEXES: list[tuple[type[Model], Index]] = [
     (Product, Index(fields=["slug"], name="product_slug")),
-    (Product, Index(fields=["-sold"], name="product_sold")),
-    (Product, Index(fields=["-added_at"], name="product_added")),
-    (Review, Index(fields=["product", "-written_at"], name="review_product_written")),
-    (Review, Index(fields=["-written_at"], name="review_written")),
+    (Product, Index(fields=["-sold", "id"], name="product_sold")),
+    (Product, Index(fields=["-added_at", "id"], name="product_added")),
+    (Product, Index(fields=["category", "-sold", "id"], name="product_category_sold")),
+    (Review, Index(fields=["product", "-written_at", "id"], name="review_product_written")),
+    (Review, Index(fields=["-written_at", "id"], name="review_written")),
     (Variant, Index(fields=["sku"], name="variant_sku")),
     (Variant, Index(fields=["stock"], name="variant_stock")),
     (Customer, Index(fields=["email"], name="customer_email")),
     (Order, Index(fields=["number"], name="order_number")),
-    (Order, Index(fields=["status", "-placed_at"], name="order_status_placed")),
-    (Order, Index(fields=["-placed_at"], name="order_placed")),
+    (Order, Index(fields=["status", "-placed_at", "id"], name="order_status_placed")),
+    (Order, Index(fields=["-placed_at", "id"], name="order_placed")),
 ]
 
 

@@ -113,13 +113,13 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     """Show a month's sales, its best customers, and what needs attention."""
     start = datetime(year, month, 1, tzinfo=UTC)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    waiting = Order.objects.filter(status=Order.Status.PENDING).order_by("-placed_at", "pk")[:40]
+    scarce = Variant.objects.filter(stock__lt=3).order_by("stock", "pk")[:40]
     placed = Order.objects.filter(placed_at__gte=start, placed_at__lt=end)
     by_status = placed.values("status").annotate(orders=Count("pk"), revenue=Sum("total")).order_by("status")
     best = placed.values("customer").annotate(spent=Sum("total")).order_by("-spent", "customer")[:20]
     ids = [row["customer"] for row in best]
     buyers = [Customer.objects.get(pk=pk) for pk in ids]
-    waiting = Order.objects.filter(status=Order.Status.PENDING).order_by("-placed_at", "pk")[:40]
-    scarce = Variant.objects.filter(stock__lt=3).order_by("stock", "pk")[:40]
     context: dict[str, Any] = {"start": start, "by_status": by_status, "waiting": waiting, "scarce": scarce}
     context["best"] = [(buyer, row["spent"]) for buyer, row in zip(buyers, best, strict=True)]
     return render(request, "shop/sales_report.html", context)

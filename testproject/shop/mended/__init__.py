@@ -1,1 +1,1 @@
-"""The shop with its faults mended."""
+"""One twin of the shop: the other differs in nothing but the cures of its faults."""

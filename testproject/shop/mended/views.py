@@ -19,16 +19,20 @@ REVIEWS_ON_A_PAGE = 10
 
 def home(request: HttpRequest) -> HttpResponse:
     """Show what sells best and what is new."""
-    on_sale = Product.objects.filter(is_active=True)
-    popular = on_sale.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:12]
-    arrivals = on_sale.order_by("-added_at", "pk").select_related("brand").prefetch_related("images")[:8]
+    on_sale = Product.objects.filter(is_active=True).select_related("brand").prefetch_related("images")
+    popular = on_sale.order_by("-sold", "pk")[:12]
+    arrivals = on_sale.order_by("-added_at", "pk")[:8]
     return render(request, "shop/home.html", {"popular": popular, "arrivals": arrivals})
 
 
 def categories(request: HttpRequest) -> HttpResponse:
     """List all categories by department."""
-    listed = Category.objects.filter(parent__isnull=False).order_by("parent", "position", "pk")
-    listed = listed.select_related("parent").annotate(products_count=Count("products"))
+    listed = (
+        Category.objects.filter(parent__isnull=False)
+        .order_by("parent", "position", "pk")
+        .select_related("parent")
+        .annotate(products_count=Count("products"))
+    )
     return render(request, "shop/categories.html", {"categories": listed})
 
 
@@ -62,10 +66,15 @@ def brands(request: HttpRequest) -> HttpResponse:
 def product(request: HttpRequest, slug: str) -> HttpResponse:
     """Show a product with its newest reviews and its neighbours."""
     shown = get_object_or_404(Product.objects.select_related("brand", "category__parent"), slug=slug)
-    newest = shown.reviews.order_by("-written_at", "pk")
-    reviews = newest.select_related("customer")[:REVIEWS_ON_A_PAGE]
-    neighbours = Product.objects.filter(category=shown.category_id, is_active=True).exclude(pk=shown.pk)
-    related = neighbours.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:6]
+    newest = shown.reviews.order_by("-written_at", "pk").select_related("customer")
+    reviews = newest[:REVIEWS_ON_A_PAGE]
+    neighbours = (
+        Product.objects.filter(category=shown.category_id, is_active=True)
+        .exclude(pk=shown.pk)
+        .select_related("brand")
+        .prefetch_related("images")
+    )
+    related = neighbours.order_by("-sold", "pk")[:6]
     in_demand = False
     if OrderItem.objects.filter(variant__product=shown).exists():
         in_demand = True
@@ -80,9 +89,13 @@ def product(request: HttpRequest, slug: str) -> HttpResponse:
 def search(request: HttpRequest) -> HttpResponse:
     """Find products by a part of their name."""
     term = request.GET.get("q", "").strip()
-    matches = Product.objects.filter(name__icontains=term, is_active=True)
+    matches = (
+        Product.objects.filter(name__icontains=term, is_active=True)
+        .select_related("brand")
+        .prefetch_related("images")
+    )
     total = matches.count()
-    products = matches.order_by("-sold", "pk").select_related("brand").prefetch_related("images")[:24]
+    products = matches.order_by("-sold", "pk")[:24]
     return render(request, "shop/search.html", {"term": term, "total": total, "products": products})
 
 
@@ -100,7 +113,7 @@ def order(request: HttpRequest, number: str) -> HttpResponse:
     found = get_object_or_404(Order.objects.select_related("customer"), number=number)
     if found.customer.email != request.GET.get("email"):
         raise Http404("No such order.")
-    items = found.items.select_related("variant__product")
+    items = found.items.all().select_related("variant__product")
     return render(request, "shop/order.html", {"order": found, "items": items})
 
 
@@ -119,12 +132,6 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     """Show a month's sales, its best customers, and what needs attention."""
     start = datetime(year, month, 1, tzinfo=UTC)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    placed = Order.objects.filter(placed_at__gte=start, placed_at__lt=end)
-    by_status = placed.values("status").annotate(orders=Count("pk"), revenue=Sum("total")).order_by("status")
-    best = placed.values("customer").annotate(spent=Sum("total")).order_by("-spent", "customer")[:20]
-    ids = [row["customer"] for row in best]
-    customers = Customer.objects.in_bulk(ids)
-    buyers = [customers[pk] for pk in ids]
     waiting = (
         Order.objects.filter(status=Order.Status.PENDING)
         .order_by("-placed_at", "pk")
@@ -133,6 +140,12 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     scarce = (
         Variant.objects.filter(stock__lt=3).order_by("stock", "pk").select_related("product__category")[:40]
     )
+    placed = Order.objects.filter(placed_at__gte=start, placed_at__lt=end)
+    by_status = placed.values("status").annotate(orders=Count("pk"), revenue=Sum("total")).order_by("status")
+    best = placed.values("customer").annotate(spent=Sum("total")).order_by("-spent", "customer")[:20]
+    ids = [row["customer"] for row in best]
+    customers = Customer.objects.in_bulk(ids)
+    buyers = [customers[pk] for pk in ids]
     context: dict[str, Any] = {"start": start, "by_status": by_status, "waiting": waiting, "scarce": scarce}
     context["best"] = [(buyer, row["spent"]) for buyer, row in zip(buyers, best, strict=True)]
     return render(request, "shop/sales_report.html", context)
