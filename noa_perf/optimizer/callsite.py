@@ -1,12 +1,13 @@
 """Which lines of the site ran a query, read off the stack at a price that can be paid on every query.
 
 A site's stack is 40 to 60 frames deep and nearly all of it is Django. Here only the nearest few frames of
-application code count, each as code object and instruction offset (so that two calls on one line differ), and
+application code count, each as code object and position (so that two calls on one line differ), and
 inside a template the node that was being rendered. That is enough to tell a loop from two single accesses.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import sysconfig
@@ -24,6 +25,8 @@ SITE_FRAMES = 3
 """Frames of application code that make up a key: one more costs more than it tells."""
 MAX_WALK = 96
 """Frames looked at for one query before giving up."""
+MAX_SPOTS = 20_000
+"""Places in the source that are remembered by number."""
 MAX_WALK_AFTER_SITE = 24
 """Frames looked at beyond the last application frame found."""
 
@@ -141,6 +144,29 @@ def _roots_of_installed_apps() -> list[str]:
     return _application_roots
 
 
+_spots: dict[tuple[int, int], int] = {}
+_spots_by_position: dict[tuple[int, object], tuple[int, CodeType]] = {}
+_next_spot = itertools.count(1)
+
+
+def _new_spot(code: CodeType, offset: int) -> int:
+    """Return the number of the place in the source that the instruction at ``offset`` belongs to.
+
+    Not the offset itself: when CPython 3.11 specialises a call, one and the same call moves from its CALL to the
+    PRECALL before it. Both have the same lines and columns.
+    """
+    if len(_spots) >= MAX_SPOTS:
+        _spots.clear()
+        _spots_by_position.clear()
+    position: object = next(itertools.islice(code.co_positions(), offset // 2, None), None)
+    if position is None or None in position:  # type: ignore[operator]
+        position = offset  # -X no_debug_ranges leaves no columns
+    # The code object is kept, so that its id cannot come to mean another.
+    spot, _ = _spots_by_position.setdefault((id(code), position), (next(_next_spot), code))
+    _spots[id(code), offset] = spot
+    return spot
+
+
 def key_of(frame: FrameType | None) -> Key:
     """Return what tells the place of a query from any other place, walking out from ``frame``.
 
@@ -157,8 +183,7 @@ def key_of(frame: FrameType | None) -> Key:
         if kind == PLUMBING:
             pass
         elif kind == APPLICATION:
-            parts.append(id(code))
-            parts.append(frame.f_lasti)
+            parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
             found += 1
             if found == SITE_FRAMES:
                 break
@@ -189,8 +214,7 @@ def stack_of(frame: FrameType | None) -> int:
         code = frame.f_code
         kind = kinds[code.co_filename]
         if kind == APPLICATION:
-            parts.append(id(code))
-            parts.append(frame.f_lasti)
+            parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
         elif kind == TEMPLATE and code.co_name == "render_annotated":
             node = frame.f_locals.get("self")
             token = getattr(node, "token", None)

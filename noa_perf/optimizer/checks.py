@@ -23,7 +23,6 @@ CHECKS: Mapping[str, str] = {
     "E005": "An entry of ALLOW has none of the three forms.",
     "W001": "The middleware is missing, so requests are not watched.",
     "W002": "Plans cannot be read on a database of this vendor; all else works.",
-    "W003": "The middleware stands behind others, whose queries it does not see.",
 }
 """What each id of ``noa_perf_optimizer`` means, for the reference."""
 
@@ -46,18 +45,13 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Check that the middleware is there, and stands first."""
+    """Check that the middleware is there."""
     if not conf.enabled("OPTIMIZER"):
         return []
     installed = list(django_settings.MIDDLEWARE)
     if MIDDLEWARE not in installed:
         message = "noa_perf.optimizer is installed without its middleware, so requests are not watched."
         return [checks.Warning(message, hint=f'Add "{MIDDLEWARE}" as the first of MIDDLEWARE.', id=f"{LABEL}.W001")]
-    ahead = [name for name in installed[: installed.index(MIDDLEWARE)] if "noa_perf" not in name]
-    if ahead:
-        message = f"{len(ahead)} middleware run outside the optimizer's: {', '.join(ahead)}."
-        hint = f'Move "{MIDDLEWARE}" to the front of MIDDLEWARE, so that their queries are seen too.'
-        return [checks.Info(message, hint=hint, id=f"{LABEL}.W003")]
     return []
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from noa_perf.optimizer import callsite
 
@@ -77,8 +77,8 @@ def read(frame: FrameType | None) -> Relation | None:
             relation = reader(this, frame, operation)
             if relation is not None:
                 return relation
-        if code_name.startswith("QuerySet.") or code_name.startswith("RawQuerySet."):
-            queryset = this
+        if queryset is None and code_name.startswith(("QuerySet.", "RawQuerySet.")):
+            queryset = this  # the innermost: the one that was really run
         method = code_name.rpartition(".")[2]
         if method in OPERATIONS:
             operation = method
@@ -168,77 +168,115 @@ _READERS: dict[str, _Reader] = {
 }
 
 
+def _related_manager(this: Any, frame: FrameType, operation: str) -> Relation | None:
+    instance = getattr(this, "instance", None)
+    if instance is None:
+        return None
+    method = frame.f_code.co_qualname.rpartition(".")[2]
+    name = getattr(this, "prefetch_cache_name", "")
+    return Relation(RelationKind.MANY_TO_MANY, _label(type(instance)), name, _label(this.model), operation or method)
+
+
+_READERS["create_forward_many_to_many_manager.<locals>.ManyRelatedManager.count"] = _related_manager
+_READERS["create_forward_many_to_many_manager.<locals>.ManyRelatedManager.exists"] = _related_manager
+
+
 def _of_queryset(queryset: Any, operation: str) -> Relation | None:
     model = getattr(queryset, "model", None)
     if model is None:
         return None
     if type(queryset).__name__ == "RawQuerySet":
         return Relation(RelationKind.RAW, "", "", _label(model), "raw")
-    compared = _compared_fields(queryset)
+    compared = _compared(queryset)
     instance = (getattr(queryset, "_hints", None) or {}).get("instance")
-    known = getattr(queryset, "_known_related_objects", None) or {}
-    for field in known:
-        accessor = field.remote_field.get_accessor_name()
-        return _related(RelationKind.REVERSE_MANY, instance, field.model, accessor, field.remote_field.model, queryset, operation, compared - {field.name})
-    found = _generic_relation(queryset, compared) or _many_to_many(queryset, instance)
-    if found is not None:
-        kind, owner, name, own = found
-        return _related(kind, instance, model, name, owner, queryset, operation, compared - own)
+    for field in getattr(queryset, "_known_related_objects", None) or {}:
+        owner, name = field.remote_field.model, field.remote_field.get_accessor_name()
+        origin = _Origin(RelationKind.REVERSE_MANY, owner, name, frozenset({field}))
+        return _related(origin, queryset, operation, compared)
+    origin = _many_to_many(queryset, instance, compared) or _generic_relation(queryset, compared)
+    if origin is not None:
+        return _related(origin, queryset, operation, compared)
     if not operation and getattr(queryset, "_fields", None):
         operation = "values"
-    return Relation(
-        RelationKind.MODEL, _label(model), "", _label(model), operation or "all", tuple(sorted(compared))
-    )
+    return Relation(RelationKind.MODEL, _label(model), "", _label(model), operation or "all", _names(compared))
 
 
-def _related(
-    kind: RelationKind, instance: Any, target: Any, name: str, owner: Any, queryset: Any, operation: str, filtered: set[str]
-) -> Relation:
-    query = queryset.query
-    sliced = query.is_sliced and not operation
-    plain = not (filtered or operation or sliced or query.annotations or getattr(queryset, "_fields", None))
-    if not operation:
-        operation = "values" if getattr(queryset, "_fields", None) else "slice" if sliced else "all"
-    model = type(instance) if instance is not None else owner
-    return Relation(kind, _label(_undeferred(model)), name, _label(target), operation, tuple(sorted(filtered)), plain)
+class _Origin(NamedTuple):
+    """A relation to many, and the comparisons that only say whose rows are meant."""
+
+    kind: RelationKind
+    owner: Any
+    name: str
+    own: frozenset[Any]
 
 
-def _many_to_many(queryset: Any, instance: Any) -> tuple[RelationKind, Any, str, set[str]] | None:
+def _related(origin: _Origin, queryset: Any, operation: str, compared: dict[Any, Any]) -> Relation:
+    filtered = _names({field: value for field, value in compared.items() if field not in origin.own})
+    values = bool(getattr(queryset, "_fields", None))
+    sliced = queryset.query.is_sliced
+    plain = not (filtered or operation or sliced or values or queryset.query.annotations)
+    named = operation or ("values" if values else "slice" if sliced else "all")
+    return Relation(origin.kind, _label(_undeferred(origin.owner)), origin.name, _label(queryset.model), named, filtered, plain)
+
+
+def _many_to_many(queryset: Any, instance: Any, compared: dict[Any, Any]) -> _Origin | None:
     if instance is None:
         return None
-    tables = {join.table_name for join in queryset.query.alias_map.values() if join.table_name}
-    options = type(instance)._meta
-    for field in options.many_to_many:
-        if field.related_model is queryset.model and field.remote_field.through._meta.db_table in tables:
-            return RelationKind.MANY_TO_MANY, type(instance), field.name, {field.remote_field.name, field.related_query_name()}
-    for relation in options.related_objects:
-        if relation.many_to_many and relation.related_model is queryset.model and relation.through._meta.db_table in tables:
-            return RelationKind.MANY_TO_MANY, type(instance), relation.get_accessor_name(), {relation.field.name}
+    model = type(instance)
+    joined = {join.table_name for join in queryset.query.alias_map.values() if join.table_name}
+    managers = [(field.related_model, field.remote_field.through, field.name) for field in model._meta.many_to_many]
+    managers += [
+        (relation.related_model, relation.through, relation.get_accessor_name())
+        for relation in model._meta.related_objects
+        if relation.many_to_many
+    ]
+    for target, through, name in managers:
+        if target is queryset.model and through._meta.db_table in joined:
+            own = frozenset(field for field in compared if field.model is through)
+            return _Origin(RelationKind.MANY_TO_MANY, model, name, own)
     return None
 
 
-def _generic_relation(queryset: Any, compared: set[str]) -> tuple[RelationKind, Any, str, set[str]] | None:
-    instance = (getattr(queryset, "_hints", None) or {}).get("instance")
-    from django.contrib.contenttypes.fields import GenericRelation
+def _generic_relation(queryset: Any, compared: dict[Any, Any]) -> _Origin | None:
+    from django.contrib.contenttypes.fields import GenericForeignKey
 
-    candidates = type(instance)._meta.private_fields if instance is not None else ()
-    for field in candidates:
-        own = {getattr(field, "content_type_field_name", ""), getattr(field, "object_id_field_name", "")}
-        if isinstance(field, GenericRelation) and field.related_model is queryset.model and own <= compared:
-            return RelationKind.GENERIC_RELATION, type(instance), field.name, own
+    by_name = {field.name: field for field in compared if field.model is queryset.model}
+    for foreign in queryset.model._meta.private_fields:
+        if not isinstance(foreign, GenericForeignKey) or not {foreign.ct_field, foreign.fk_field} <= by_name.keys():
+            continue
+        owner = _content_type_model(compared[by_name[foreign.ct_field]])
+        for field in owner._meta.private_fields if owner is not None else ():
+            if getattr(field, "related_model", None) is queryset.model and field.object_id_field_name == foreign.fk_field:
+                own = frozenset({by_name[foreign.ct_field], by_name[foreign.fk_field]})
+                return _Origin(RelationKind.GENERIC_RELATION, owner, field.name, own)
     return None
 
 
-def _compared_fields(queryset: Any) -> set[str]:
-    found: set[str] = set()
+def _content_type_model(identity: Any) -> Any:
+    from django.contrib.contenttypes.models import ContentType
+
+    # Only from Django's cache, which the manager that asked has just used: no query of ours.
+    for cached in ContentType.objects._cache.values():
+        if identity in cached:
+            return cached[identity].model_class()
+    return None
+
+
+def _compared(queryset: Any) -> dict[Any, Any]:
+    """Return the fields that the WHERE clause compares, each with the (last) value it is compared with."""
+    found: dict[Any, Any] = {}
     pending = [queryset.query.where] if getattr(queryset, "query", None) is not None else []
     while pending:
         node = pending.pop()
         pending.extend(getattr(node, "children", ()) or ())
         target = getattr(getattr(node, "lhs", None), "target", None)
         if target is not None:
-            found.add(target.name)
+            found[target] = getattr(node, "rhs", None)
     return found
+
+
+def _names(compared: dict[Any, Any]) -> tuple[str, ...]:
+    return tuple(sorted({field.name for field in compared}))
 
 
 def _concrete(frame: FrameType, default: Any) -> Any:
