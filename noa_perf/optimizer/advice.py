@@ -28,7 +28,11 @@ _WRITES = {
 
 @dataclass(frozen=True, slots=True)
 class Cure:
-    """What to change: ``code`` to add, ``text`` to read, ``form`` of eager loading to look for."""
+    """What to change.
+
+    ``code`` is to be added. Where ``form`` names a way of loading eagerly, ``text`` only gives the reason, for the
+    report knows the place; elsewhere it is the whole sentence.
+    """
 
     code: str
     text: str
@@ -46,7 +50,7 @@ def cure_of(group: Group, chain: Lineage | None) -> Cure:
         return _in_bulk(relation, "Reload all objects in one query instead of one by one")
     if relation.kind is RelationKind.PREFETCH:
         code = f'prefetch_related_objects(rows, "{relation.name}")'
-        return Cure(code, f"Prefetch once for all rows, before the loop: {code}.", "prefetch_related")
+        return Cure(code, f"Prefetch once for all rows, before the loop: {code}.")
     if relation.kind is RelationKind.DEFERRED:
         text = f'Load "{relation.name}" with the rows: add it to .only(), or take it out of .defer().'
         return Cure(f'"{relation.name}"', text, "only")
@@ -56,8 +60,8 @@ def cure_of(group: Group, chain: Lineage | None) -> Cure:
     single = chain.single if chain is not None and chain.path else relation.kind not in MANY
     single = single and relation.kind is not RelationKind.GENERIC_FOREIGN_KEY and relation.kind not in MANY
     form = "select_related" if single else "prefetch_related"
-    why = "joins it into" if single else "fetches it for all rows after"
-    return Cure(f'.{form}("{path}")', f'.{form}("{path}") {why} the query that fetches the rows.', form)
+    why = "it comes joined to the rows." if single else "one query fetches it for all rows."
+    return Cure(f'.{form}("{path}")', why, form)
 
 
 def placed(cure: Cure, builder: Builder | None) -> Cure:
@@ -67,14 +71,14 @@ def placed(cure: Cure, builder: Builder | None) -> Cure:
     if builder.form == "list_select_related":
         paths = re.findall(r'"([^"]+)"', cure.code)
         code = f"list_select_related = ({', '.join(repr(p) for p in paths)},)".replace("'", '"')
-        return Cure(code, f"Set {code} on {builder.name.partition('.')[0]}: the changelist joins it in.", cure.form)
+        return Cure(code, f"Set {code} on {builder.name.partition('.')[0]}: it comes joined to the rows.")
     if builder.form == "model":
         model = builder.text.partition("=")[2].strip() or "Model"
         code = f"queryset = {model}.objects{cure.code}"
-        return Cure(code, f"Write {code} in place of `{builder.text}`: {cure.text}", cure.form)
+        return Cure(code, f"Write {code} in place of `{builder.text}`: {cure.text}")
     if builder.form == "get_queryset":
         code = f"super().get_queryset(request){cure.code}"
-        return Cure(code, f"Return {code} from {builder.name}.get_queryset: {cure.text}", cure.form)
+        return Cure(code, f"Return {code} from {builder.name}.get_queryset: {cure.text}")
     return cure
 
 
@@ -117,24 +121,24 @@ def _of_many(relation: Relation, group: Group, path: str) -> Cure:
         return _prefetch(relation, path)
     if relation.operation == "count":
         code = f'.annotate({name}_count=Count("{path}"))'
-        return Cure(code, f"{code} counts in the query that fetches the rows; read `{name}_count` here.", "annotate")
+        return Cure(code, f"the query that fetches the rows counts too; read `{name}_count` where .count() is called.", "annotate")
     if relation.operation == "exists":
         target = _model_name(relation.target)
         code = f'.annotate(has_{name}=Exists({target}.objects.filter({_back(relation)}=OuterRef("pk"))))'
-        return Cure(code, f"{code} asks in the query that fetches the rows; read `has_{name}` here.", "annotate")
+        return Cure(code, f"the query that fetches the rows asks too; read `has_{name}` where .exists() is called.", "annotate")
     value = _aggregate(group, prefix=f"{path}__")
     code = f".annotate({name}_value={value})"
-    return Cure(code, f"{code} computes it in the query that fetches the rows; read the annotation here.", "annotate")
+    return Cure(code, f"the query that fetches the rows computes it; read `{name}_value` where .aggregate() is called.", "annotate")
 
 
 def _prefetch(relation: Relation, path: str) -> Cure:
     target = _model_name(relation.target)
     condition = f".filter({', '.join(f'{one}=...' for one in relation.filtered)})" if relation.filtered else ".all()"
     code = f'.prefetch_related(Prefetch("{path}", queryset={target}.objects{condition}, to_attr="..."))'
-    text = f"{code} fetches what the loop asks for, for all rows at once; read the list in to_attr here."
+    text = "one query fetches what the loop asks for; read the list in to_attr instead."
     if relation.operation in ("first", "last", "slice", "get", "values", "values_list") and not relation.filtered:
         code = f'.prefetch_related("{path}")'
-        text = f"{code} fetches them for all rows at once; take what you need from .all() in Python, for .{relation.operation}() asks again."
+        text = f"one query fetches them all; take what you need from .all() in Python, for .{relation.operation}() asks again."
     return Cure(code, text, "prefetch_related")
 
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import Enum
+from typing import Any
 
+MAX_HASHED = 200
+"""Parameters of one query that are told apart."""
 MAX_CACHED = 4_096
 MAX_CACHED_LENGTH = 8_192
 """Longer statements (IN lists of thousands) are folded anew each time, so that the cache stays small."""
@@ -119,3 +123,31 @@ def _kind(sql: str) -> Kind:
         head = _COMMENT.sub(" ", sql)
     match = _FIRST_WORD.match(head)
     return _KINDS.get(match[1].upper(), Kind.OTHER) if match else Kind.OTHER
+
+
+def hashes(params: Any) -> tuple[int, ...]:
+    """Return a hash for each parameter, so that runs can be compared and no value is kept."""
+    if not params:
+        return ()
+    values: Iterable[Any] = params.values() if hasattr(params, "values") else params
+    taken = []
+    for index, value in enumerate(values):
+        if index >= MAX_HASHED:
+            break
+        taken.append(hash_of(value))
+    return tuple(taken)
+
+
+def hash_of(value: Any) -> int:
+    """Return the hash of ``value``; of its text where it has none."""
+    try:
+        # -1 and -2 hash alike in CPython, and both are ordinary values.
+        return hash(value) if value != -2 else hash("-2")
+    except Exception:  # a driver's wrapper may be unhashable, or refuse to be compared
+        return hash(repr(value)[:10_000])
+
+
+def has_leading_wildcard(params: Any) -> bool:
+    """Tell whether a parameter is a LIKE pattern that starts with a wildcard; no value is kept."""
+    values = params if isinstance(params, (tuple, list)) else ()
+    return any(type(value) is str and value.startswith("%") and len(value) > 1 for value in values[:MAX_HASHED])

@@ -52,20 +52,21 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
     if relation is None or relation.kind in (RelationKind.MODEL, RelationKind.RAW):
         return None
     table = _table(relation.model)
-    best: Group | None = None
-    for other in others:
-        if other is group or other.statement.kind is not Kind.SELECT or other.order > group.last:
-            continue
-        read = tables(other.statement.sql)
-        if table not in read or other.rows < 2 and other.count < 2:
-            continue
-        if best is None or _rank(other, table) > _rank(best, table):
-            best = other
-    return best
+    candidates = [
+        other
+        for other in others
+        if other is not group and other.statement.kind is Kind.SELECT and table in tables(other.statement.sql)
+    ]
+    return max(candidates, key=lambda other: _likelihood(other, table, relation.owner), default=None)
 
 
-def _rank(group: Group, table: str) -> tuple[bool, int]:
-    return tables(group.statement.sql)[0] == table, group.last
+def _likelihood(other: Group, table: str, owner: int) -> tuple[bool, int, int]:
+    # A query of single rows brought the instance only if it has just asked for its key; a list may have.
+    if other.rows > other.count:
+        provenance = 1
+    else:
+        provenance = 2 if owner and owner in other.last_hashes else 0
+    return tables(other.statement.sql)[0] == table, provenance, other.last
 
 
 def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:

@@ -8,12 +8,13 @@ and no descriptor is patched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import FrameType
 from typing import Any, NamedTuple
 
 from noa_perf.optimizer import callsite
+from noa_perf.optimizer.fingerprint import hash_of
 
 
 class RelationKind(Enum):
@@ -49,6 +50,8 @@ class Relation:
     """Fields compared in the WHERE clause beyond the relation itself."""
     plain: bool = False
     """True when a related manager's rows were asked for as they are (``.all()``), so that a prefetch serves them."""
+    owner: int = 0
+    """Hash of the primary key of the instance whose attribute was read, to tell where it came from; 0 if unknown."""
 
     @property
     def subject(self) -> str:
@@ -69,22 +72,30 @@ OPERATIONS = frozenset(
 
 def read(frame: FrameType | None) -> Relation | None:
     """Return the :class:`Relation` behind the query run from ``frame``, or None where Django's frames tell nothing."""
+    found = _read(frame)
+    if found is None:
+        return None
+    relation, instance = found
+    pk = getattr(instance, "__dict__", {}).get(instance._meta.pk.attname) if hasattr(instance, "_meta") else None
+    return replace(relation, owner=hash_of(pk)) if pk is not None else relation
+
+
+def _read(frame: FrameType | None) -> tuple[Relation, Any] | None:
     queryset: Any = None
     operation = ""
-    for code_name, this, frame in _orm_frames(frame):
+    for code_name, this, at in _orm_frames(frame):
         reader = _READERS.get(code_name)
         if reader is not None:
-            relation = reader(this, frame, operation)
+            relation = reader(this, at, operation)
             if relation is not None:
-                return relation
+                return relation, at.f_locals.get("instance") or getattr(this, "instance", None)
         if queryset is None and code_name.startswith(("QuerySet.", "RawQuerySet.")):
             queryset = this  # the innermost: the one that was really run
         method = code_name.rpartition(".")[2]
         if method in OPERATIONS:
             operation = method
-        elif code_name in ("QuerySet.__len__", "QuerySet.__bool__", "QuerySet.__getitem__", "QuerySet.__contains__"):
-            operation = operation or method
-    return None if queryset is None else _of_queryset(queryset, operation)
+    relation = None if queryset is None else _of_queryset(queryset, operation)
+    return None if relation is None else (relation, (getattr(queryset, "_hints", None) or {}).get("instance"))
 
 
 def _orm_frames(frame: FrameType | None) -> Iterator[tuple[str, Any, FrameType]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
@@ -19,6 +20,7 @@ from noa_perf.optimizer.source import Builder
 
 logger = logging.getLogger("noa_perf.optimizer")
 
+EAGER = frozenset({"select_related", "prefetch_related", "annotate"})
 MAX_SQL = 2_000
 
 
@@ -48,8 +50,7 @@ def _n_plus_one(sighting: Sighting) -> Finding:
     subject = relation.subject if relation is not None else "query"
     place = _at(group)
     change = _place(builder) or place
-    at = f" to the queryset built at {change}" if builder is not None and cure.form and builder.form == "expression" else ""
-    advised = f"Add {cure.code}{at}: {cure.text}" if at else cure.text
+    advised = f"Add {cure.code} to {_target(builder, change)}: {cure.text}" if cure.form in EAGER else cure.text
     each = sighting.count / sighting.scopes
     summary = f"{each:.0f}× {subject}{_where(group)}: one query for each row."
     return Finding(
@@ -69,6 +70,13 @@ def _n_plus_one(sighting: Sighting) -> Finding:
         },
         **_common(sighting),
     )
+
+
+def _target(builder: Builder | None, change: Place | None) -> str:
+    """Say to what the code is to be added."""
+    if builder is None:
+        return "the queryset that fetches the rows"
+    return f"{builder.name} at {change}" if builder.form == "queryset" else f"the queryset built at {change}"
 
 
 def _write_loop(sighting: Sighting) -> Finding:
@@ -155,21 +163,54 @@ def _of_shapes(shapes: list[Shape], queries: list[Sighting]) -> Iterator[Finding
     for sighting in queries:
         by_shape.setdefault((sighting.group.alias, sighting.group.statement.folded), []).append(sighting)
     total = sum(shape.seconds for shape in shapes) or 1.0
-    own = settings()
+    faults: dict[tuple[str, str, str], list[Finding]] = {}
     for shape in shapes:
         seen = by_shape.get((shape.alias, _folded(shape)), [])
         dearest = max(seen, key=lambda one: one.seconds, default=None)
-        limit = own.slow_query_ms_by_alias.get(shape.alias, own.slow_query_ms) / 1000
-        slow = shape.slow or shape.percentile(0.95) >= limit
-        try:
-            plan = plans.read(shape) if slow or plans.worth_reading(shape, total) else None
-        except Exception:
-            capture.faults.note("report of plans")
-            plan = None
+        slow = shape.slow or shape.percentile(0.95) >= _limit(shape.alias)
+        plan = _plan(shape) if slow or plans.worth_reading(shape, total) else None
         if slow:
-            yield _slow(shape, dearest, plan, limit)
+            yield _slow(shape, dearest, plan, _limit(shape.alias))
         for fault in plan.faults if plan is not None else ():
-            yield _plan_fault(shape, dearest, fault, shape.seconds / total)
+            made = _plan_fault(shape, dearest, fault)
+            faults.setdefault((made.alias, made.subject, made.code or made.sql), []).append(made)
+    for same in faults.values():
+        yield _merged(same, total)
+
+
+def _limit(alias: str) -> float:
+    own = settings()
+    return own.slow_query_ms_by_alias.get(alias, own.slow_query_ms) / 1000
+
+
+def _plan(shape: Shape) -> plans.Reading | None:
+    try:
+        return plans.read(shape)
+    except Exception:
+        capture.faults.note("report of plans")
+        return None
+
+
+def _merged(same: list[Finding], total: float) -> Finding:
+    """Make one finding of all statements that one cure mends."""
+    dearest = max(same, key=lambda one: one.ms)
+    ms = sum(one.ms for one in same)
+    share = ms / (total * 1000)
+    others = [one for one in same if one is not dearest]
+    places = [str(one.where) if one.where else one.route for one in others]
+    also = f" The same mends {len(others)} more: {', '.join(dict.fromkeys(places))}." if others else ""
+    return replace(
+        dearest,
+        summary=dearest.summary + also,
+        severity="high" if share >= 0.2 else "medium" if share >= 0.02 else "low",
+        count=sum(one.count for one in same),
+        ms=ms,
+        evidence={
+            **dearest.evidence,
+            "share_of_time": round(share, 3),
+            "also": [{"route": one.route, "where": str(one.where or ""), "sql": one.sql} for one in others],
+        },
+    )
 
 
 def _folded(shape: Shape) -> str:
@@ -210,7 +251,7 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
     )
 
 
-def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault, share: float) -> Finding:
+def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> Finding:
     group = dearest.group if dearest else None
     return Finding(
         kind=fault.kind,
@@ -218,7 +259,6 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault, shar
         summary=f"{fault.summary}{_where(group) if group else ''}.",
         cure=fault.cure,
         code=fault.code,
-        severity="high" if share >= 0.2 else "medium" if share >= 0.02 else "low",
         change=fault.change or (_at(group) if group else None),
         certain=fault.certain,
         count=shape.count,
@@ -229,14 +269,15 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault, shar
         route=dearest.route if dearest else "",
         where=_at(group) if group else None,
         template=_node(group) if group else None,
-        evidence={"share_of_time": round(share, 3), **fault.evidence},
+        evidence=fault.evidence,
     )
 
 
 def _builder(sighting: Sighting, chain: Lineage | None, form: str) -> Builder | None:
     if chain is None or chain.root is None or not chain.model:
         return None
-    found = source.builder_in_frames(chain.root.site.frames, chain.model)
+    node = chain.root.site.node
+    found = source.builder_in_frames(chain.root.site.frames, chain.model, node.contents if node else "")
     return found or source.builder_in_view(sighting.view, chain.model, form)
 
 

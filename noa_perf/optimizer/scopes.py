@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
-from noa_perf.optimizer import callsite, lineage, relations
+from noa_perf.optimizer import callsite, fingerprint, lineage, relations
 from noa_perf.optimizer.callsite import Key, Site
 from noa_perf.optimizer.conf import OptimizerSettings
 from noa_perf.optimizer.detectors import duplicate, n_plus_one
@@ -34,6 +34,7 @@ class Group:
         "first_hashes",
         "key",
         "last",
+        "last_hashes",
         "max",
         "order",
         "parent",
@@ -61,6 +62,7 @@ class Group:
         self.execute = self.fetch = self.max = 0.0
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
+        self.last_hashes: tuple[int, ...] = ()
         self.verdict = Verdict.NONE
         self.relation: Relation | None = None
         self.relation_read = False
@@ -188,10 +190,12 @@ class Scope:
             group.buckets[index] = group.buckets.get(index, 0) + 1
             hit.judge(group)
             duplicate.note(self, group, statement, params)
-            if group.count < 2 or not n_plus_one.examine(group, statement, params, frame, self.settings):
+            if group.count < 2:
                 return hit, None
-            group.parent = lineage.parent_of(group, self.groups.values())
-            return hit, group
+            if not group.relation_read:
+                self._read_relation(group, frame)
+            found = n_plus_one.examine(group, statement, params, frame, self.settings)
+            return hit, group if found else None
 
     def _group(self, alias: str, statement: Statement, params: Any, frame: Any) -> Group | None:
         key = (alias, statement.folded, callsite.key_of(frame))
@@ -205,9 +209,17 @@ class Scope:
         if any(name in PREFETCHES for name in group.site.operations):
             group.prefetch = relations.read_prefetch(frame)
             group.parent = lineage.prefetched_from(group, self.groups.values())
-        group.first_hashes = n_plus_one.hashes(params)
-        group.wildcard = n_plus_one.has_leading_wildcard(params)
+        elif not group.site.frames:
+            # A serializer or a generic view ran it: what leads up to the line that a person wrote is read now.
+            self._read_relation(group, frame)
+        group.first_hashes = fingerprint.hashes(params)
+        group.wildcard = fingerprint.has_leading_wildcard(params)
         return group
+
+    def _read_relation(self, group: Group, frame: FrameType) -> None:
+        group.relation = relations.read(frame)
+        group.relation_read = True
+        group.parent = lineage.parent_of(group, self.groups.values())
 
 
 def bucket(seconds: float) -> int:

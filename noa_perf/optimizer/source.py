@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -97,13 +98,16 @@ def head(statement: ast.stmt) -> list[ast.AST]:
     return [statement]
 
 
-def builder_in_frames(frames: tuple[Frame, ...], model: str) -> Builder | None:
-    """Return where the queryset of ``model`` that was evaluated in ``frames`` is built, nearest frame first."""
+def builder_in_frames(frames: tuple[Frame, ...], model: str, hint: str = "") -> Builder | None:
+    """Return where the queryset of ``model`` that was evaluated in ``frames`` is built, nearest frame first.
+
+    ``hint`` is the text of the template node that evaluated it, which names the variable.
+    """
     for frame in frames:
         tree = function_of(frame.code)
         if tree is None:
             continue
-        found = _builder_near(tree, frame.line, frame.module, frame.code.co_filename, model)
+        found = _builder_near(tree, frame.line, frame.module, frame.code.co_filename, model, hint=hint)
         if found is not None:
             return found
     return None
@@ -117,11 +121,17 @@ def builder_in_view(view: Any, model: str, kind: str) -> Builder | None:
     if admin and kind == "select_related":
         return _attribute(cls, "list_select_related") or _class_line(cls, "list_select_related")
     method = _own_method(cls, "get_queryset")
-    if method is not None:
-        return _builder_in_function(method, model)
-    if admin:
+    found = _builder_in_function(method, model) if method is not None else None
+    if found is None and admin:
         return _class_line(cls, "get_queryset")
-    return _attribute(cls, "queryset") or _attribute(cls, "model")
+    return found or _model_attribute(cls, model)
+
+
+def _model_attribute(cls: type, model: str) -> Builder | None:
+    """Return ``queryset`` or ``model`` of a generic view if it is about ``model``."""
+    about = getattr(getattr(cls, "queryset", None), "model", None) or getattr(cls, "model", None)
+    label = getattr(getattr(about, "_meta", None), "label", "")
+    return (_attribute(cls, "queryset") or _attribute(cls, "model")) if label == model else None
 
 
 def view_class(view: Any) -> tuple[type | None, bool]:
@@ -183,41 +193,66 @@ def _builder_in_function(function: Any, model: str) -> Builder | None:
     return None if tree is None else _builder_near(tree, 0, function.__module__, code.co_filename, model)
 
 
-def _builder_near(tree: ast.AST, line: int, module: str, path: str, model: str, hops: int = 0) -> Builder | None:
+def _builder_near(
+    tree: ast.AST, line: int, module: str, path: str, model: str, *, hint: str = "", hops: int = 0
+) -> Builder | None:
+    """Return the expression in ``tree`` whose rows were fetched at ``line``; all of ``tree`` is searched for line 0."""
     finder = _Finder(module, path, model, hops)
     name = getattr(tree, "name", "<module>")
     statement = statement_at(tree, line) if line else None
     near: list[Builder] = []
     if statement is not None:
-        for part in head(statement):
-            near.extend(finder.builders(part, name))
-        if not near:
-            near = _by_name(tree, statement, finder, name)
-    if len(near) == 1:
-        return near[0]
-    every = near or list(finder.builders(tree, name))
-    if not every:
-        return None
+        parts = _hinted(statement, hint) or head(statement)
+        near = _lists([one for part in parts for one in finder.builders(part, name)])
+        near = near or _lists(_by_name(tree, parts, finder, name))
+    every = near or _lists(list(finder.builders(tree, name)))
     if len(every) == 1:
         return every[0]
     before = [one for one in every if not line or one.line <= line] or every
-    chosen = max(before, key=lambda one: one.line)
-    return Builder(chosen.file, chosen.line, chosen.end, chosen.name, False, chosen.form, chosen.text)
+    return replace(max(before, key=lambda one: one.line), certain=False) if before else None
 
 
-def _by_name(tree: ast.AST, statement: ast.stmt, finder: _Finder, name: str) -> list[Builder]:
-    """Return the builders assigned to the names that ``statement`` uses."""
-    used = {n.id for part in head(statement) for n in ast.walk(part) if isinstance(n, ast.Name)}
+def _hinted(statement: ast.stmt, hint: str) -> list[ast.AST]:
+    """Return what ``statement`` passes to a template under a name that the template's node, ``hint``, mentions."""
+    words = set(re.findall(r"\w+", hint))
+    found: list[ast.AST] = []
+    for part in head(statement) if words else ():
+        for node in ast.walk(part):
+            if isinstance(node, ast.Dict):
+                pairs = zip(node.keys, node.values, strict=True)
+                found += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value in words]
+    return found
+
+
+def _lists(found: list[Builder]) -> list[Builder]:
+    """Leave out what returns one object, where something else is left."""
+    several = [one for one in found if not _SINGLE.search(one.text)]
+    return several or found
+
+
+_SINGLE = re.compile(
+    r"^get_object_or_404\(|\.(?:get|first|last|earliest|latest|create|get_or_create|update_or_create|count|exists"
+    r"|aggregate|update|delete)\([^()]*(?:\([^()]*\)[^()]*)*\)$"
+)
+
+
+def _by_name(tree: ast.AST, parts: list[ast.AST], finder: _Finder, name: str) -> list[Builder]:
+    """Return the builders from which the names in ``parts`` were made, through other names if need be."""
+    pending = [n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)]
+    followed: set[str] = set()
     found: list[Builder] = []
-    for _ in range(MAX_HOPS):
-        further: set[str] = set()
+    while pending:
+        wanted = pending.pop()
+        if wanted in followed:
+            continue
+        followed.add(wanted)
         for node in ast.walk(tree):
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and _targets(node) & used:
-                found.extend(one for one in finder.builders(node.value, name) if one not in found)
-                further |= {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-        if found or not further - used:
-            break
-        used |= further
+            if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None or wanted not in _targets(node):
+                continue
+            built = list(finder.builders(node.value, name))
+            found.extend(one for one in built if one not in found)
+            if not built:
+                pending.extend(n.id for n in ast.walk(node.value) if isinstance(n, ast.Name))
     return found
 
 
@@ -292,7 +327,7 @@ class _Finder:
         if tree is None or self.model is None:
             return None
         module = getattr(inspect.unwrap(target), "__module__", "")
-        return _builder_near(tree, 0, module, code.co_filename, self.model._meta.label, self.hops + 1)
+        return _builder_near(tree, 0, module, code.co_filename, self.model._meta.label, hops=self.hops + 1)
 
 
 _SHORTCUTS = ("get_object_or_404", "get_list_or_404")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from noa_perf.optimizer.detectors.n_plus_one import hashes
-from noa_perf.optimizer.fingerprint import Kind, Statement
+from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
 
 if TYPE_CHECKING:
     from noa_perf.optimizer.scopes import Group, Scope
@@ -33,7 +32,8 @@ def note(scope: Scope, group: Group, statement: Statement, params: Any) -> None:
         if statement.writes:
             scope.seen.clear()  # what is read again after a write may have changed
         return
-    identity = hash((group.alias, statement.sql, hashes(params)))
+    group.last_hashes = hashes(params)
+    identity = hash((group.alias, statement.sql, group.last_hashes))
     first = scope.seen.get(identity)
     if first is None:
         if len(scope.seen) < MAX_SEEN:

@@ -30,6 +30,13 @@ BY_OPERATION = {
 }
 
 
+REFINEMENTS = frozenset(
+    """aggregate all annotate defer distinct exclude filter in_bulk iterator only order_by prefetch_related reverse
+    select_related using values values_list""".split()
+)
+"""Methods that ask the database anew, whatever rows the queryset holds already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Misuse:
     """A confirmed misuse: what to write instead, and where."""
@@ -126,6 +133,8 @@ def _only_measured(tree: ast.AST, node: ast.expr, itself: ast.AST | None = None)
     for other in ast.walk(tree):
         if itself is None and (_is_call(other, "len") or _is_call(other, "bool")):
             measured.add(id(other.args[0]))  # type: ignore[attr-defined]
+        elif isinstance(other, ast.Attribute) and other.attr in REFINEMENTS:
+            measured.add(id(other.value))
         elif itself is None and isinstance(other, (ast.If, ast.IfExp)):
             test = other.test.operand if isinstance(other.test, ast.UnaryOp) else other.test
             measured.add(id(test))

@@ -9,20 +9,18 @@ nearest frames (a helper called from two places is no loop)?
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from noa_perf.optimizer import callsite, relations
-from noa_perf.optimizer.fingerprint import Kind, Statement
+from noa_perf.optimizer import callsite
+from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
 from noa_perf.optimizer.relations import RelationKind
 
 if TYPE_CHECKING:
     from noa_perf.optimizer.conf import OptimizerSettings
     from noa_perf.optimizer.scopes import Group
 
-MAX_HASHED = 200
 MAX_STACKS = 12
 """Whole stacks compared before a shape that always comes another way counts as recursion."""
 
@@ -59,9 +57,6 @@ def examine(
     """Judge a repeated ``group`` in the light of its newest run; True when it has just become an N+1 or write loop."""
     if group.verdict is not Verdict.NONE or statement.kind is Kind.OTHER:
         return False
-    if not group.relation_read:
-        group.relation = relations.read(frame)
-        group.relation_read = True
     if _exempt(group, statement):
         group.verdict = Verdict.EXEMPT
         return False
@@ -151,31 +146,3 @@ def roles_of(sql: str) -> list[str]:
         elif match["one"]:
             roles.append("one")
     return roles
-
-
-def hashes(params: Any) -> tuple[int, ...]:
-    """Return a hash for each parameter, so that runs can be compared and no value is kept."""
-    if not params:
-        return ()
-    values: Iterable[Any] = params.values() if hasattr(params, "values") else params
-    taken = []
-    for index, value in enumerate(values):
-        if index >= MAX_HASHED:
-            break
-        taken.append(hash_of(value))
-    return tuple(taken)
-
-
-def hash_of(value: Any) -> int:
-    """Return the hash of ``value``; of its text where it has none."""
-    try:
-        # -1 and -2 hash alike in CPython, and both are ordinary values.
-        return hash(value) if value != -2 else hash("-2")
-    except Exception:  # a driver's wrapper may be unhashable, or refuse to be compared
-        return hash(repr(value)[:10_000])
-
-
-def has_leading_wildcard(params: Any) -> bool:
-    """Tell whether a parameter is a LIKE pattern that starts with a wildcard; no value is kept."""
-    values = params if isinstance(params, (tuple, list)) else ()
-    return any(type(value) is str and value.startswith("%") and len(value) > 1 for value in values[:MAX_HASHED])

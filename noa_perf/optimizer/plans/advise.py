@@ -140,13 +140,13 @@ class _Reader:
             return
         everything = not uses.aggregated and not uses.limited and returned > rows * MAX_SELECTED
         if columns and not everything and (use.equal or use.ranged or node.repeated):
-            summary = f"All {rows:,} rows of {use.name} are read, once a query" + (", for each outer row" if node.repeated else "")
+            summary = f"Every run reads all {rows:,} rows of {use.name}" + (", for each outer row" if node.repeated else "")
             yield self._index_fault("full_scan", use, columns, summary, facts)
 
     def _automatic_index(self, use: TableUse, rows: int) -> Iterator[Fault]:
         columns = [(name, False) for name in dict.fromkeys([*use.joined, *use.equal])]
         if columns:
-            summary = f"SQLite builds an index of {use.name} ({rows:,} rows) anew for each query"
+            summary = f"Every run builds an index of {use.name} ({rows:,} rows) and throws it away"
             yield self._index_fault("automatic_index", use, columns, summary, {"table_rows": rows, "plan": self.plan.lines()})
 
     def _sort(self, node: PlanNode, uses: Uses) -> Iterator[Fault]:
@@ -160,7 +160,7 @@ class _Reader:
         rows = self.engine.table_rows(self.connection, use.name)
         columns = self._wanted(use, uses)
         if rows >= MIN_TABLE_ROWS and columns:
-            summary = f"Rows of {use.name} ({rows:,} in all) are sorted anew to return the first few"
+            summary = f"Every run sorts rows of {use.name} ({rows:,} in all) to return the first few"
             facts = {"table_rows": rows, "plan": self.plan.lines()}
             yield self._index_fault("sort_without_index", use, columns, summary, facts)
 
@@ -174,18 +174,11 @@ class _Reader:
             columns += [(name, down) for name, down in own if name not in given]
         else:
             columns += [(name, False) for name in [*use.listed, *use.ranged][:1] if name not in given]
-        return self._without_tail(use, columns)[:MAX_INDEX_COLUMNS]
+        return columns[:MAX_INDEX_COLUMNS]
 
     def _drives(self, use: TableUse) -> bool:
         first = next((one for one in self.plan.walk() if one.table), None)
         return first is not None and first.table == use.alias and not first.repeated
-
-    def _without_tail(self, use: TableUse, columns: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-        # A primary key behind other columns adds nothing on SQLite: every index ends in it already.
-        model = lineage.model_of_table(use.name)
-        key = model._meta.pk.column if model is not None and self.connection.vendor == "sqlite" else ""
-        ascending = len(columns) > 1 and columns[-1][0] == key and columns[-1][1] == columns[-2][1]
-        return columns[:-1] if ascending and not columns[-1][1] else columns
 
     def _index_fault(
         self, kind: str, use: TableUse, columns: list[tuple[str, bool]], summary: str, facts: dict[str, Any]

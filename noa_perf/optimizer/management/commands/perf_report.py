@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,7 +42,7 @@ class Command(ReportCommand):
         if not conf.enabled("OPTIMIZER"):
             raise CommandInputError('The optimizer is switched off, by NOA_PERF["ENABLED"] or NOA_PERF_DISABLE.')
         collector = Collector()
-        with _rolled_back():
+        with _rolled_back(), _silenced("django.request"):
             client = _client(options["user"])
             requests = [_request(client, url, collector) for url in urls]
         found = [finding.as_dict() for finding in collector.findings()]
@@ -54,6 +55,9 @@ class Command(ReportCommand):
             for one in report["requests"]
         ]
         self.stdout.write(table(("page", "status", "queries", "database ms", "total ms"), rows, "<>>>>") + "\n\n")
+        for one in report["requests"]:
+            if one["error"]:
+                self.stdout.write(self.style.ERROR(f"{one['url']} failed: {one['error']}"))
         if not report["findings"]:
             self.stdout.write(self.style.SUCCESS("Nothing to mend in these pages."))
         for number, finding in enumerate(report["findings"], 1):
@@ -101,19 +105,24 @@ def _request(client: Client, url: str, collector: Collector) -> dict[str, Any]:
     with _closed_scopes_to(seen.append):
         response = client.get(url, secure=bool(settings.SECURE_SSL_REDIRECT))
         if response.streaming:
-            _drain(response)
-        response.close()
+            _drain(response)  # the test client itself closes what does not stream
     elapsed = time.perf_counter() - started
     for scope in seen:
         collector.add(scope)
     return {
         "url": url,
         "status": response.status_code,
+        "error": _error_of(response),
         "queries": sum(scope.queries for scope in seen),
         "failed": sum(scope.failed for scope in seen),
         "database_ms": sum(scope.seconds for scope in seen) * 1000,
         "ms": elapsed * 1000,
     }
+
+
+def _error_of(response: Any) -> str:
+    error = (getattr(response, "exc_info", None) or (None, None))[1]
+    return "" if error is None else f"{type(error).__name__}: {error}"
 
 
 def _drain(response: Any) -> None:
@@ -132,6 +141,17 @@ def _closed_scopes_to(keep: Callable[[Scope], None]) -> Iterator[None]:
         with capture.scope("perf_report", kind="report") as around:
             yield
     keep(around)
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    """Keep Django's log of failed requests out of the report, which names them itself."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager
