@@ -214,7 +214,7 @@ def _builder_near(
 
 def _hinted(statement: ast.stmt, hint: str) -> list[ast.AST]:
     """Return what ``statement`` passes to a template under a name that the template's node, ``hint``, mentions."""
-    words = set(re.findall(r"\w+", hint))
+    words = set(re.findall(r"\w+", hint.rpartition(" in ")[2]))  # of "for product in related": related
     found: list[ast.AST] = []
     for part in head(statement) if words else ():
         for node in ast.walk(part):
@@ -318,8 +318,9 @@ class _Finder:
     def _called(self, node: ast.Call, name: str) -> Builder | None:
         target = _resolve(node.func, self.globals)
         if target in _SHORTCUTS and node.args:
-            value = _resolve(node.args[0], self.globals)
-            return self._made(node, name) if value is self.model and value is not None else None
+            about = node.args[0]
+            meant = _resolve(about, self.globals) is self.model is not None or any(self.builders(about, name))
+            return self._made(node, name) if meant else None
         code = getattr(inspect.unwrap(target) if callable(target) else None, "__code__", None)
         if self.hops >= MAX_HOPS or code is None or kinds[code.co_filename] != APPLICATION:
             return None

@@ -32,7 +32,8 @@ class Phase:
 def main(argv: list[str] | None = None) -> int:
     """Run the demo; return its exit code."""
     options = _options(argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     try:
         before, after = _measure_both(options)
     except DemoError as error:
@@ -44,12 +45,20 @@ def main(argv: list[str] | None = None) -> int:
     if options.format == "json":
         print(report.as_json(before.figures, after.figures, before.findings))
         return 0
-    print("\n" + report.as_list(before.findings))
+    _print(before, after, options.findings)
+    return 0
+
+
+def _print(before: Phase, after: Phase, shown: int) -> None:
+    """Print for a person."""
+    found = len(before.findings)
+    print("\nWhat noa_perf found, dearest first:\n\n" + report.as_list(before.findings[:shown]))
+    if found > shown:
+        print(f"\n... and {found - shown} more: --findings {found} prints them all.")
     print(
-        f"\n{len(before.findings)} findings as it is, {len(after.findings)} mended. As measured just now:\n"
+        f"\nFindings: {found} as it is, {len(after.findings)} mended. The same requests, as measured now:\n"
     )
     print(report.as_table(before.figures, after.figures))
-    return 0
 
 
 def _measure_both(options: argparse.Namespace) -> tuple[Phase, Phase]:
@@ -114,6 +123,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="how much data (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="which data (default: 1)")
     parser.add_argument("--requests", type=int, help="how many requests in each phase (default: as recorded)")
+    parser.add_argument("--findings", type=int, default=25, help="how many to print (default: 25)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where the data is kept")
     return parser.parse_args(argv)
 

@@ -76,15 +76,13 @@ def as_list(findings: list[dict[str, Any]]) -> str:
 
 
 def _finding(number: int, finding: dict[str, Any]) -> str:
-    cost = f"{finding['count']:,} × in {finding['ms']:,.0f} ms"
-    head = f"{number:>3}. {finding['kind']}  {finding['subject']}  ({cost})"
-    places = [_place(finding["where"]), _place(finding["template"])]
+    head = f"{number:>3}. {finding['kind']}: {finding['subject']}"
+    lines = [f"{head}  ({finding['count']:,} queries, {finding['ms']:,.0f} ms in the database)"]
+    lines.append(paragraph(finding["summary"], "     ", "     "))
+    lines.append(paragraph(finding["cure"], "     -> ", "        "))
     change = _place(finding["change"])
-    lines = [head, "     at    " + ", ".join(place for place in places if place)] if any(places) else [head]
-    lines.append(paragraph(finding["summary"], "     why   ", " " * 11))
-    lines.append(paragraph(finding["cure"], "     cure  ", " " * 11))
-    if finding["code"]:
-        lines.append(f"     code  {finding['code']}" + (f"  → {change}" if change else ""))
+    if change and change not in finding["cure"]:
+        lines.append(f"        at {change}")
     return "\n".join(lines)
 
 
