@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testproject.demo import report
+from testproject.demo.__main__ import Phase, _compare
+from testproject.demo.children import ROOT, DemoError
+from testproject.demo.seeding import run_folder
+
+TINY = ("--scale", "0.02", "--requests", "120")
+KEYS = {"requests_per_second", "p50_ms", "p95_ms", "queries_per_request", "database_ms_per_request"}
+
+
+def _demo(folder: Path, *args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "testproject.demo", *TINY, "--folder", str(folder), *args]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True)
+
+
+def _running(folder: Path) -> list[str]:
+    """Return the command lines of processes that work in the demo's folder."""
+    lines = [path.read_bytes().replace(b"\0", b" ").decode() for path in _command_lines()]
+    return [line for line in lines if str(folder) in line]
+
+
+def _command_lines() -> Iterator[Path]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.exists() and path.parent.name != str(os.getpid()):
+            yield path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.mark.slow
+def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -> None:
+    demo = _demo(folder, "--format", "json")
+    out, err = demo.communicate()
+    assert demo.returncode == 0, err
+    said = json.loads(out)
+    assert set(said) == {"before", "after", "findings"}
+    assert set(said["before"]) == set(said["after"]) >= KEYS
+    assert said["before"]["requests"] == said["after"]["requests"] == 120
+    assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]
+    assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
+    assert "As it is" in err
+    assert [path.name for path in folder.iterdir() if path.name.startswith("run-")] == []
+
+
+@pytest.mark.slow
+def test_the_table_shows_every_row(folder: Path) -> None:
+    demo = _demo(folder)
+    out, err = demo.communicate()
+    assert demo.returncode == 0, err
+    assert all(row.label in out for row in report.ROWS)
+    assert "testproject/shop/as_is/views.py:" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_stopped_halfway_it_leaves_no_process_and_no_file(folder: Path, number: int, code: int) -> None:
+    demo = _demo(folder, "--requests", "100000")
+    port = folder / f"run-{demo.pid}" / "as_is.sqlite3-wal"
+    while not port.exists():
+        assert demo.poll() is None, demo.communicate()
+    demo.send_signal(number)
+    # The children hold stderr open: it ends when the last of them has.
+    demo.communicate()
+    assert demo.returncode == code
+    assert _running(folder) == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith("run-")] == []
+
+
+def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f"run-{gone.pid}"
+    left.mkdir()
+    with run_folder(tmp_path) as own:
+        assert [*tmp_path.iterdir()] == [own]
+    assert [*tmp_path.iterdir()] == []
+
+
+def _phase(**answers: tuple[int, str]) -> Phase:
+    return Phase({}, [], {(0, place): answer for place, answer in enumerate(answers.values())})
+
+
+def test_a_different_body_is_a_failure() -> None:
+    with pytest.raises(DemoError, match="/b/ differently"):
+        _compare(
+            _phase(a=(200, "x"), b=(200, "y")), _phase(a=(200, "x"), b=(200, "z")), [_paths("/a/", "/b/")]
+        )
+
+
+def test_a_failed_request_is_a_failure() -> None:
+    with pytest.raises(DemoError, match="/a/ answered with status 500"):
+        _compare(_phase(a=(500, "x")), _phase(a=(500, "x")), [_paths("/a/")])
+
+
+def _paths(*paths: str) -> list[dict[str, Any]]:
+    return [{"path": path} for path in paths]
+
+
+def test_figures_are_sums_over_requests() -> None:
+    totals = {"requests": 4, "queries": 10, "execute_ms": 8.0, "fetch_ms": 4.0}
+    figures = report.figures([10.0, 20.0, 30.0, 40.0], 2.0, totals)
+    assert figures["requests_per_second"] == 2.0
+    assert figures["p50_ms"] == 25.0
+    assert figures["queries_per_request"] == 2.5
+    assert figures["database_ms_per_request"] == 3.0
