@@ -51,9 +51,10 @@ lint: $(LINT)/$(READY) ## ruff, mypy, import-linter, missing migrations
 	@PATH="$(CURDIR)/$(LINT)/bin:$$PATH" $(LINT)/bin/lint-imports
 	@$(LINT)/bin/python manage.py makemigrations --check --dry-run
 
-format: $(LINT)/$(READY) ## let ruff mend what it can
+format: $(LINT)/$(READY) ## let ruff mend what it can, and write the reference's tables anew
 	@$(LINT)/bin/ruff check --fix .
 	@$(LINT)/bin/ruff format .
+	@$(LINT)/bin/python -m docs.tables
 
 # Names of the programs below benchmarks/ and of the suites below tests/conformance/.
 BENCHMARKS := $(sort $(notdir $(basename $(wildcard benchmarks/[a-z]*.py))))

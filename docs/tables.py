@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference from the code: ``python -m docs.tables``; a test finds stale ones."""
+"""Writes the tables of docs/reference from the code: ``make format``; a test finds stale ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,12 @@ def section_rows(cls: type) -> Iterator[list[str]]:
     """Yield key, type, default and meaning of each field."""
     docs = field_docs(cls)
     for field in dataclasses.fields(cls):
-        yield [f"`{field.name.upper()}`", f"`{field.type}`", f"`{default(field)!r}`", docs[field.name].replace("``", "`")]
+        yield [
+            f"`{field.name.upper()}`",
+            f"`{field.type}`",
+            f"`{default(field)!r}`",
+            docs[field.name].replace("``", "`"),
+        ]
 
 
 def default(field: dataclasses.Field[Any]) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from docs import tables
 
-HINT = "the code has changed: run `python -m docs.tables` and read what it wrote"
+HINT = "the code has changed: run `make format` and read what it wrote"
 
 
 @pytest.mark.parametrize("page", tables.PAGES)
