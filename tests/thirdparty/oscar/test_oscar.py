@@ -225,6 +225,14 @@ def test_what_is_certain_names_the_line_that_builds_the_queryset(
                 assert (each["change"]["file"], text in line) == (file, True), (subject, each["change"], line)
 
 
+def test_each_finding_has_been_read_by_hand(reported: tuple[str, dict[str, Any]]) -> None:
+    page = HERE.parents[2] / "docs" / "explanation" / "real-sites.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    for each in reported[1]["findings"]:
+        names = [f"`{each['kind']}`", *(f"`{part}`" for part in each["subject"].split(", "))]
+        assert any(all(name in row for name in names) for row in rows), names
+
+
 def test_a_report_writes_nothing(site: Site) -> None:
     before = site.run("dumpdata", "analytics", "basket", "order", "sessions", "auth", noa_perf=False)
     for kind in ("visitor", "staff"):
