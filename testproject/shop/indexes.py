@@ -15,7 +15,7 @@ INDEXES: list[tuple[type[Model], Index]] = [
     (Review, Index(fields=["product", "-written_at", "id"], name="review_product_written")),
     (Review, Index(fields=["-written_at", "id"], name="review_written")),
     (Variant, Index(fields=["sku"], name="variant_sku")),
-    (Variant, Index(fields=["stock"], name="variant_stock")),
+    (Variant, Index(fields=["stock", "id"], name="variant_stock")),
     (Customer, Index(fields=["email"], name="customer_email")),
     (Order, Index(fields=["number"], name="order_number")),
     (Order, Index(fields=["status", "-placed_at", "id"], name="order_status_placed")),

@@ -12,6 +12,7 @@ from django.test import Client
 
 from noa_perf.core.findings import Finding, Place
 from noa_perf.optimizer.collector import collector
+from noa_perf.optimizer.plans import advise
 from testproject.demo.workload import record
 from testproject.shop.indexes import INDEXES, create_indexes
 from testproject.shop.seed import STAFF, Shop
@@ -31,11 +32,14 @@ def findings(shop: Shop) -> list[Finding]:
     client = Client()
     assert client.login(username=STAFF[0], password=STAFF[1])
     collector.reset()
-    workload = record(requests=240)
-    for requests in zip(*workload.warm_up, *workload.measured, strict=False):
+    workload = record(requests=60)
+    for requests in (*workload.warm_up, *workload.measured):
         for request in requests:
             assert _answer(client, request) == 200, request
-    return collector.findings()
+    with pytest.MonkeyPatch.context() as patch:
+        # A scan is a scan, however little of this machine's time it took.
+        patch.setattr(advise, "MIN_SHARE", 0)
+        return collector.findings()
 
 
 def _answer(client: Client, request: dict) -> int:
