@@ -35,7 +35,7 @@ def main(seeded: Path, copy: Path, twin: str) -> None:
 
 def serve(twin: str) -> None:
     """Start the shop, say on which port, and answer commands."""
-    from waitress import create_server
+    from waitress import create_server  # type: ignore[import-untyped]
 
     from testproject.wsgi import application
 

@@ -151,5 +151,5 @@ def _head(node: ast.stmt) -> str:
 def _change(name: str, old: list[ast.stmt], new: list[ast.stmt], beside: ast.stmt, owner: int) -> Change:
     first = old[0] if old else beside
     last = old[-1] if old else beside
-    texts = ["\n".join(map(ast.unparse, nodes)) for nodes in (old, new)]
-    return Change(name, first.lineno, last.end_lineno or last.lineno, *texts, owner)
+    was, now = ("\n".join(map(ast.unparse, nodes)) for nodes in (old, new))
+    return Change(name, first.lineno, last.end_lineno or last.lineno, was, now, owner)

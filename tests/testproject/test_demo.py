@@ -16,7 +16,7 @@ from testproject.demo.__main__ import Phase, _compare
 from testproject.demo.children import ROOT, DemoError
 from testproject.demo.seeding import run_folder
 
-TINY = ("--scale", "0.02", "--requests", "120")
+TINY = ("--scale", "0.02", "--requests", "60")
 KEYS = {"requests_per_second", "p50_ms", "p95_ms", "queries_per_request", "database_ms_per_request"}
 
 
@@ -51,7 +51,7 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     said = json.loads(out)
     assert set(said) == {"before", "after", "findings"}
     assert set(said["before"]) == set(said["after"]) >= KEYS
-    assert said["before"]["requests"] == said["after"]["requests"] == 120
+    assert said["before"]["requests"] == said["after"]["requests"] == 60
     assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]
     assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
     assert "As it is" in err

@@ -5,9 +5,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Index
 from django.test import Client
 
 from noa_perf.core.findings import Finding, Place
@@ -32,7 +34,7 @@ def findings(shop: Shop) -> list[Finding]:
     client = Client()
     assert client.login(username=STAFF[0], password=STAFF[1])
     collector.reset()
-    workload = record(requests=60)
+    workload = record(requests=140)
     for requests in (*workload.warm_up, *workload.measured):
         for request in requests:
             assert _answer(client, request) == 200, request
@@ -42,7 +44,7 @@ def findings(shop: Shop) -> list[Finding]:
         return collector.findings()
 
 
-def _answer(client: Client, request: dict) -> int:
+def _answer(client: Client, request: dict[str, Any]) -> int:
     if "json" in request:
         sent = client.post(request["path"], json.dumps(request["json"]), content_type="application/json")
         return sent.status_code
@@ -69,7 +71,7 @@ def test_every_change_was_named_by_a_finding_at_that_line(change: Change, findin
 
 
 @pytest.mark.parametrize(("model", "index"), INDEXES, ids=lambda given: getattr(given, "name", None))
-def test_every_index_was_named_by_a_finding(model: type, index: object, findings: list[Finding]) -> None:
+def test_every_index_was_named_by_a_finding(model: type, index: Index, findings: list[Finding]) -> None:
     wanted = [ast.unparse(ast.Constant(field)) for field in index.fields]
     named = {(finding.subject.split(".")[0], *_fields(finding)) for finding in findings}
     assert (model.__name__, *wanted) in named, sorted(named)
@@ -99,7 +101,7 @@ def _fields(finding: Finding) -> list[str]:
     if not finding.code.startswith("models.Index("):
         return []
     call = ast.parse(finding.code, mode="eval").body
-    fields = next(keyword.value for keyword in call.keywords if keyword.arg == "fields")
+    fields: Any = next(keyword.value for keyword in getattr(call, "keywords", []) if keyword.arg == "fields")
     return [ast.unparse(field) for field in fields.elts]
 
 
@@ -119,7 +121,9 @@ def _rewrites(change: Change, finding: Finding) -> bool:
         return new == fetched + code.replace('"', "'")
     if code.startswith(".annotate("):
         relation = re.search(r"(\w+)_count=Count\(\"(\w+)\"\)", code)
-        return bool(relation) and new == re.sub(rf"{relation[2]}\.count(\(\))?", f"{relation[1]}_count", old)
+        return relation is not None and new == re.sub(
+            rf"{relation[2]}\.count(\(\))?", f"{relation[1]}_count", old
+        )
     if code.startswith(".in_bulk("):
         before = r"(\w+) = \[(\w+)\.objects\.get\(pk=(\w+)\) for \3 in (\w+)\]"
         found = re.fullmatch(before, old)

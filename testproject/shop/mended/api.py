@@ -71,7 +71,8 @@ class CartView(APIView):
 
     def post(self, request: Request, token: UUID) -> Response:
         """Add a variant to the cart, which is made when it is new."""
-        variant = get_object_or_404(Variant, sku=request.data.get("sku", ""))
+        sent = request.data if isinstance(request.data, dict) else {}
+        variant = get_object_or_404(Variant, sku=sent.get("sku", ""))
         with transaction.atomic():
             cart, _ = Cart.objects.get_or_create(token=token)
             item, _ = cart.items.get_or_create(variant=variant)
