@@ -7,6 +7,7 @@ changes no query and no result, and an error of ours is counted, logged once and
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 import threading
@@ -70,6 +71,7 @@ class Faults:
 
 outside = Outside()
 faults = Faults()
+os.register_at_fork(after_in_child=lambda: setattr(outside, "lock", threading.Lock()))
 
 
 def install() -> None:

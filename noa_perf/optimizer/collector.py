@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections import Counter
@@ -103,6 +104,10 @@ class Collector:
         """Start from nothing."""
         self._lock = threading.Lock()
         self.reset()
+
+    def unlock(self) -> None:
+        """Take a new lock, in a forked child: the old one may be held by a thread that exists no more."""
+        self._lock = threading.Lock()
 
     def reset(self) -> None:
         """Forget all that was seen."""
@@ -254,5 +259,6 @@ def describe(group: Group) -> str:
 
 
 collector = Collector()
+os.register_at_fork(after_in_child=lambda: collector.unlock())
 capture.on_closed(collector.add)
 capture.on_found(collector.found)

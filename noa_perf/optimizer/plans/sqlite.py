@@ -15,7 +15,7 @@ _ACCESS = re.compile(
     r"^(?P<verb>SCAN|SEARCH)\s+(?:TABLE\s+)?(?P<table>\S+)(?:\s+AS\s+(?P<alias>\S+))?"
     r"(?:\s+USING\s+(?P<how>.*?))?(?:\s+LEFT-JOIN)?$"
 )
-_SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST \w+ TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
+_SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST (?:\d+ )?TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
 _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
 
 
