@@ -119,9 +119,7 @@ def _statements(name: str, old: str, new: str) -> Iterator[Change]:
 def _bodies(name: str, old: ast.AST, new: ast.AST, owner: int) -> Iterator[Change]:
     """Yield the changes among the statements of two bodies, as deep inside as they can be told apart."""
     before, after = old.body, new.body  # type: ignore[attr-defined]
-    matcher = SequenceMatcher(
-        None, [ast.dump(node) for node in before], [ast.dump(node) for node in after], False
-    )
+    matcher = SequenceMatcher(None, [ast.dump(node) for node in before], [ast.dump(node) for node in after], False)
     for kind, i, j, k, m in matcher.get_opcodes():
         if kind == "equal":
             continue

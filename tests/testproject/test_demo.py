@@ -100,9 +100,7 @@ def _phase(**answers: tuple[int, str]) -> Phase:
 
 def test_a_different_body_is_a_failure() -> None:
     with pytest.raises(DemoError, match="/b/ differently"):
-        _compare(
-            _phase(a=(200, "x"), b=(200, "y")), _phase(a=(200, "x"), b=(200, "z")), [_paths("/a/", "/b/")]
-        )
+        _compare(_phase(a=(200, "x"), b=(200, "y")), _phase(a=(200, "x"), b=(200, "z")), [_paths("/a/", "/b/")])
 
 
 def test_a_failed_request_is_a_failure() -> None:
