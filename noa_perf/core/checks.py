@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from django.core import checks
 
@@ -20,7 +21,7 @@ SETTINGS_CHECKS: Mapping[str, str] = {
 """What each id means, for the reference."""
 
 
-def check_section(section: Section[object], label: str) -> list[checks.CheckMessage]:
+def check_section(section: Section[Any], label: str) -> list[checks.CheckMessage]:
     """Return a check error ``<label>.E00n`` with a hint for each problem of ``section``."""
     return [
         checks.Error(problem.message, hint=problem.hint, id=f"{label}.E{KINDS[problem.kind]:03}")

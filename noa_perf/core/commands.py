@@ -21,13 +21,18 @@ SEVERITIES = ("low", "medium", "high")
 
 
 class ReportCommand(BaseCommand):
-    """A command that reports: ``--format table|json``, ``--fail-level``, exit 0 healthy, 1 findings, 2 could not run."""
+    """A command that reports: ``--format table|json`` and ``--fail-level``.
+
+    It exits with 0 when healthy, 1 with findings of that level, 2 when it could not run.
+    """
 
     captured = False  # the optimizer opens no scope over a command that reports on scopes
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options that every report has."""
-        parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+        parser.add_argument(
+            "--format", choices=("table", "json"), default="table", help="how to print (default: table)"
+        )
         parser.add_argument(
             "--fail-level",
             choices=(*SEVERITIES, "never"),
@@ -71,7 +76,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], align: str = ""
     sides = align.ljust(len(headers), "<")
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths)).rstrip()
+        return "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
 
     return "\n".join([line(headers), line(["-" * width for width in widths]), *map(line, cells)])
 

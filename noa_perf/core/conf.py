@@ -211,5 +211,11 @@ def _describe(hint: Any) -> str:
         return f"a dict of {args[0].__name__} to {args[1].__name__}"
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_describe(arg) for arg in args)
-    names = {float: "a number", int: "a whole number", str: "a string", bool: "True or False", type(None): "None"}
+    names = {
+        float: "a number",
+        int: "a whole number",
+        str: "a string",
+        bool: "True or False",
+        type(None): "None",
+    }
     return names.get(hint, str(hint))

@@ -16,11 +16,16 @@ MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, Relation
 
 _AGGREGATE = re.compile(r'\b(SUM|AVG|MIN|MAX|COUNT)\(\s*(?:DISTINCT\s+)?["`]\w+["`]\.["`](\w+)["`]', re.IGNORECASE)
 _WRITES = {
-    "INSERT": ("bulk_create", "Collect the objects and write them in one go with {model}.objects.bulk_create(objects)."),
+    "INSERT": (
+        "bulk_create",
+        "Collect the objects and write them in one go with {model}.objects.bulk_create(objects).",
+    ),
     "UPDATE": (
         "bulk_update",
-        "Change the objects first and write them once with {model}.objects.bulk_update(objects, fields), "
-        "or let one {model}.objects.filter(...).update(...) do it.",
+        (
+            "Change the objects first and write them once with {model}.objects.bulk_update(objects, fields), "
+            "or let one {model}.objects.filter(...).update(...) do it."
+        ),
     ),
     "DELETE": ("delete", "Delete them in one statement: {model}.objects.filter(pk__in=ids).delete()."),
 }
@@ -43,7 +48,10 @@ def cure_of(group: Group, chain: Lineage | None) -> Cure:
     """Return the cure for an N+1."""
     relation = group.relation
     if relation is None or relation.kind is RelationKind.RAW:
-        return Cure("IN (...)", "Ask once for all rows: one statement with WHERE ... IN (...) or a JOIN, before the loop.")
+        return Cure(
+            "IN (...)",
+            "Ask once for all rows: one statement with WHERE ... IN (...) or a JOIN, before the loop.",
+        )
     if relation.kind is RelationKind.MODEL:
         return _of_model(relation, group)
     if relation.kind is RelationKind.REFRESH:
@@ -121,14 +129,26 @@ def _of_many(relation: Relation, group: Group, path: str) -> Cure:
         return _prefetch(relation, path)
     if relation.operation == "count":
         code = f'.annotate({name}_count=Count("{path}"))'
-        return Cure(code, f"the query that fetches the rows counts too; read `{name}_count` where .count() is called.", "annotate")
+        return Cure(
+            code,
+            f"the query that fetches the rows counts too; read `{name}_count` where .count() is called.",
+            "annotate",
+        )
     if relation.operation == "exists":
         target = _model_name(relation.target)
         code = f'.annotate(has_{name}=Exists({target}.objects.filter({_back(relation)}=OuterRef("pk"))))'
-        return Cure(code, f"the query that fetches the rows asks too; read `has_{name}` where .exists() is called.", "annotate")
+        return Cure(
+            code,
+            f"the query that fetches the rows asks too; read `has_{name}` where .exists() is called.",
+            "annotate",
+        )
     value = _aggregate(group, prefix=f"{path}__")
     code = f".annotate({name}_value={value})"
-    return Cure(code, f"the query that fetches the rows computes it; read `{name}_value` where .aggregate() is called.", "annotate")
+    return Cure(
+        code,
+        f"the query that fetches the rows computes it; read `{name}_value` where .aggregate() is called.",
+        "annotate",
+    )
 
 
 def _prefetch(relation: Relation, path: str) -> Cure:
@@ -138,7 +158,7 @@ def _prefetch(relation: Relation, path: str) -> Cure:
     text = "one query fetches what the loop asks for; read the list in to_attr instead."
     if relation.operation in ("first", "last", "slice", "get", "values", "values_list") and not relation.filtered:
         code = f'.prefetch_related("{path}")'
-        text = f"one query fetches them all; take what you need from .all() in Python, for .{relation.operation}() asks again."
+        text = f"one query fetches them all; pick from .all() in Python, for .{relation.operation}() asks again."
     return Cure(code, text, "prefetch_related")
 
 

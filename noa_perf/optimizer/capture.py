@@ -66,7 +66,8 @@ class Faults:
         """Count the exception being handled; log it the first time it happens at ``where``."""
         self.counts[where] = self.counts.get(where, 0) + 1
         if self.counts[where] == 1:
-            logger.exception("noa_perf.optimizer failed in %s; the site is not affected; logged once", where)
+            message = "noa_perf.optimizer failed in %s; the site is not affected; logged once"
+            logger.error(message, where, exc_info=sys.exception())
 
 
 outside = Outside()
@@ -155,7 +156,7 @@ def scope(name: str, *, kind: str = "block") -> Iterator[Scope]:
 def open_scope(name: str, *, kind: str) -> Scope:
     """Return a new scope below the current one; make it current yourself, and give it to :func:`close_scope`."""
     own = settings()
-    detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate
+    detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate  # noqa: S311  (a sample, not a secret)
     return Scope(name, own, kind=kind, parent=current.get(), detailed=detailed or kind != "request")
 
 
@@ -212,23 +213,20 @@ def _record(
     if target is None:
         outside.add(queries=1, failed=failed, execute=seconds)
         return outside
-    statement = fingerprint.statement(sql if isinstance(sql, str) else str(sql))
+    statement = fingerprint.statement(str(sql))  # psycopg composes SQL as objects
     alias = context["connection"].alias
     frame = sys._getframe(3)  # Django's own frame: _record < _note < watch
-    innermost: Hit | None = None
-    last: Hit | None = None
-    while target is not None:
-        hit, group = target.record(alias, statement, None if many else params, seconds, failed, frame)
-        if group is not None and target.parent is None:
-            found.append((target, group))
-        if last is None:
-            innermost = hit
-        else:
-            last.outer = hit
-        last = hit
-        target = target.parent
-    assert innermost is not None
-    return innermost
+    hits: list[Hit] = []
+    scope: Scope | None = target
+    while scope is not None:
+        hit, group = scope.record(alias, statement, None if many else params, seconds, failed, frame)
+        if group is not None and scope.parent is None:
+            found.append((scope, group))
+        if hits:
+            hits[-1].outer = hit
+        hits.append(hit)
+        scope = scope.parent
+    return hits[0]
 
 
 class _TimedFetches(CursorWrapper):

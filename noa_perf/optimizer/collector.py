@@ -230,7 +230,13 @@ class Collector:
             self._sight("duplicate", scope, found.first, found.count, each * (found.count - 1), groups[1:])
 
     def _sight(
-        self, kind: str, scope: Scope, group: Group, count: int, seconds: float, others: tuple[Group, ...] = ()
+        self,
+        kind: str,
+        scope: Scope,
+        group: Group,
+        count: int,
+        seconds: float,
+        others: tuple[Group, ...] = (),
     ) -> None:
         key = (kind, scope.route, *group.key)
         sighting = self.sightings.get(key)
@@ -259,6 +265,6 @@ def describe(group: Group) -> str:
 
 
 collector = Collector()
-os.register_at_fork(after_in_child=lambda: collector.unlock())
+os.register_at_fork(after_in_child=collector.unlock)
 capture.on_closed(collector.add)
 capture.on_found(collector.found)

@@ -1,7 +1,8 @@
 """Where the rows came from whose relations a loop follows: the query to change, and the path from it.
 
-``review.product.category`` in a loop is mended where the reviews are fetched, by ``select_related("product__category")``:
-so from the query that repeats, through those that led to it, to the one whose queryset a person builds.
+``review.product.category`` in a loop is mended where the reviews are fetched, by
+``select_related("product__category")``: so from the query that repeats, through those that led to it, to the one
+whose queryset a person builds.
 """
 
 from __future__ import annotations
@@ -62,10 +63,8 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
 
 def _likelihood(other: Group, table: str, owner: int) -> tuple[bool, int, int]:
     # A query of single rows brought the instance only if it has just asked for its key; a list may have.
-    if other.rows > other.count:
-        provenance = 1
-    else:
-        provenance = 2 if owner and owner in other.last_hashes else 0
+    asked = 2 if owner and owner in other.last_hashes else 0
+    provenance = 1 if other.rows > other.count else asked
     return tables(other.statement.sql)[0] == table, provenance, other.last
 
 
@@ -108,10 +107,15 @@ def trace(group: Group) -> Lineage:
 
 
 def _is_step(relation: Relation | None) -> bool:
-    return relation is not None and bool(relation.name) and relation.kind not in (
-        RelationKind.DEFERRED,
-        RelationKind.PREFETCH,
-        RelationKind.REFRESH,
+    return (
+        relation is not None
+        and bool(relation.name)
+        and relation.kind
+        not in (
+            RelationKind.DEFERRED,
+            RelationKind.PREFETCH,
+            RelationKind.REFRESH,
+        )
     )
 
 

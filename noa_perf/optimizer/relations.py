@@ -126,7 +126,11 @@ def _forward(this: Any, frame: FrameType, operation: str) -> Relation | None:
     if field is None:
         return None
     return Relation(
-        RelationKind.FORWARD, _label(_concrete(frame, field.model)), field.name, _label(field.related_model), "get"
+        RelationKind.FORWARD,
+        _label(_concrete(frame, field.model)),
+        field.name,
+        _label(field.related_model),
+        "get",
     )
 
 
@@ -202,8 +206,8 @@ def _of_queryset(queryset: Any, operation: str) -> Relation | None:
     instance = (getattr(queryset, "_hints", None) or {}).get("instance")
     for field in getattr(queryset, "_known_related_objects", None) or {}:
         owner, name = field.remote_field.model, field.remote_field.get_accessor_name()
-        origin = _Origin(RelationKind.REVERSE_MANY, owner, name, frozenset({field}))
-        return _related(origin, queryset, operation, compared)
+        known = _Origin(RelationKind.REVERSE_MANY, owner, name, frozenset({field}))
+        return _related(known, queryset, operation, compared)
     origin = _many_to_many(queryset, instance, compared) or _generic_relation(queryset, compared)
     if origin is not None:
         return _related(origin, queryset, operation, compared)
@@ -227,7 +231,15 @@ def _related(origin: _Origin, queryset: Any, operation: str, compared: dict[Any,
     sliced = queryset.query.is_sliced
     plain = not (filtered or operation or sliced or values or queryset.query.annotations)
     named = operation or ("values" if values else "slice" if sliced else "all")
-    return Relation(origin.kind, _label(_undeferred(origin.owner)), origin.name, _label(queryset.model), named, filtered, plain)
+    return Relation(
+        origin.kind,
+        _label(_undeferred(origin.owner)),
+        origin.name,
+        _label(queryset.model),
+        named,
+        filtered,
+        plain,
+    )
 
 
 def _many_to_many(queryset: Any, instance: Any, compared: dict[Any, Any]) -> _Origin | None:
@@ -257,7 +269,10 @@ def _generic_relation(queryset: Any, compared: dict[Any, Any]) -> _Origin | None
             continue
         owner = _content_type_model(compared[by_name[foreign.ct_field]])
         for field in owner._meta.private_fields if owner is not None else ():
-            if getattr(field, "related_model", None) is queryset.model and field.object_id_field_name == foreign.fk_field:
+            if (
+                getattr(field, "related_model", None) is queryset.model
+                and field.object_id_field_name == foreign.fk_field
+            ):
                 own = frozenset({by_name[foreign.ct_field], by_name[foreign.fk_field]})
                 return _Origin(RelationKind.GENERIC_RELATION, owner, field.name, own)
     return None
@@ -267,7 +282,7 @@ def _content_type_model(identity: Any) -> Any:
     from django.contrib.contenttypes.models import ContentType
 
     # Only from Django's cache, which the manager that asked has just used: no query of ours.
-    for cached in ContentType.objects._cache.values():
+    for cached in getattr(ContentType.objects, "_cache", {}).values():
         if identity in cached:
             return cached[identity].model_class()
     return None
@@ -300,4 +315,6 @@ def _undeferred(model: Any) -> Any:
 
 
 def _label(model: Any) -> str:
-    return getattr(getattr(model, "_meta", None), "label", "") if model is not None and not isinstance(model, str) else ""
+    return (
+        getattr(getattr(model, "_meta", None), "label", "") if model is not None and not isinstance(model, str) else ""
+    )

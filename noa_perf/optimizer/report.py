@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
-from noa_perf.optimizer import advice, capture, source
+from noa_perf.optimizer import advice, capture, lineage, source
 from noa_perf.optimizer.callsite import Frame, relative
 from noa_perf.optimizer.collector import Shape, Sighting
 from noa_perf.optimizer.conf import settings
@@ -123,7 +123,7 @@ def _misuse(sighting: Sighting) -> Finding | None:
     frame = group.site.frames[0] if group.site.frames else None
     change = _at(group)
     if sighting.kind == "unread_columns":
-        model = misuse.lineage.model_of_sql(group.statement.sql)
+        model = lineage.model_of_sql(group.statement.sql)
         builder = source.builder_in_frames(group.site.frames, model._meta.label)
         builder = builder or source.builder_in_view(sighting.view, model._meta.label, "defer")
         change = _place(builder) or change
@@ -222,7 +222,9 @@ def _folded(shape: Shape) -> str:
 def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, limit: float) -> Finding:
     group = dearest.group if dearest else None
     advised = [fault.cure for fault in plan.faults] if plan is not None else []
-    cure = " ".join(advised) or (plan.unavailable if plan is not None and plan.unavailable else "Read its plan and its rows.")
+    cure = " ".join(advised) or (
+        plan.unavailable if plan is not None and plan.unavailable else "Read its plan and its rows."
+    )
     return Finding(
         kind="slow_query",
         subject=(_model_of(group) if group else "") or "query",
@@ -325,11 +327,9 @@ def _guess(builder: Builder | None) -> str:
 
 
 def _model_of(group: Group) -> str:
-    model = misuse.lineage.model_of_sql(group.statement.sql)
+    model = lineage.model_of_sql(group.statement.sql)
     return str(model.__name__) if model is not None else ""
 
 
 def _table_of(group: Group) -> str:
-    return next(iter(misuse.lineage.tables(group.statement.sql)), "")
-
-
+    return next(iter(lineage.tables(group.statement.sql)), "")

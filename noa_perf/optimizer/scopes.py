@@ -119,8 +119,7 @@ class Hit:
 
     def judge(self, group: Group) -> None:
         """Note the longest time, and whether this query has become slow."""
-        if self.seconds > group.max:
-            group.max = self.seconds
+        group.max = max(group.max, self.seconds)
         if self.seconds >= self.slow_from and not self.was_slow:
             self.was_slow = True
             group.slow += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -42,8 +42,7 @@ class Builder:
 @lru_cache(maxsize=256)
 def _parsed(path: str, modified: float) -> ast.Module | None:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return ast.parse(stream.read(), path)
+        return ast.parse(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, SyntaxError, ValueError):
         return None
 
@@ -51,7 +50,7 @@ def _parsed(path: str, modified: float) -> ast.Module | None:
 def module_of(path: str) -> ast.Module | None:
     """Return the syntax tree of the file at ``path``, or None where it cannot be read."""
     try:
-        return _parsed(path, os.stat(path).st_mtime)
+        return _parsed(path, Path(path).stat().st_mtime)
     except OSError:
         return None
 
@@ -290,7 +289,9 @@ class _Finder:
 
     def _expression(self, node: ast.expr, name: str) -> Builder | None:
         chain, root = _chain(node)
-        if self._roots_in_model(root, chain) or (chain and chain[0] in self.accessors and not isinstance(root, ast.Call)):
+        if self._roots_in_model(root, chain) or (
+            chain and chain[0] in self.accessors and not isinstance(root, ast.Call)
+        ):
             return self._made(node, name)
         if len(chain) > 1 and any(one in self.accessors for one in chain[:-1]):
             return self._made(node, name)
@@ -342,7 +343,11 @@ def _resolve(node: ast.expr, names: dict[str, Any]) -> Any:
     if isinstance(node, ast.Attribute):
         # Only modules and classes are looked into: reading an instance's attribute could run anything.
         owner = _resolve(node.value, names)
-        return inspect.getattr_static(owner, node.attr, None) if inspect.ismodule(owner) or inspect.isclass(owner) else None
+        return (
+            inspect.getattr_static(owner, node.attr, None)
+            if inspect.ismodule(owner) or inspect.isclass(owner)
+            else None
+        )
     return None
 
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from noa_perf.optimizer.collector import Sighting
 
 MAX_TEMPLATES = 40
+ENDINGS = (".html", ".txt", ".xml")
 _REFERENCE = re.compile(r"""\{%\s*(?:include|extends)\s+["']([^"']+)["']""")
 
 
 def mentions(sighting: Sighting, model: Any, name: str) -> bool:
-    """Tell whether ``name`` occurs in the code, templates or serializers behind ``sighting``, or in the model's methods."""
+    """Tell whether ``name`` occurs behind ``sighting``: in code, templates, serializers or the model's methods."""
     word = re.compile(rf"\b{re.escape(name)}\b")
     if any(word.search(text) for text in _texts(sighting)):
         return True
@@ -71,11 +72,13 @@ def _texts(sighting: Sighting) -> Iterator[str]:
 
 
 def _template_names(sighting: Sighting) -> list[str]:
-    node = sighting.group.site.node
-    names = [node.template] if node else []
+    evaluated = sighting.group.site.node
+    names = [evaluated.template] if evaluated else []
     for tree, _ in _trees(sighting):
         names += [
-            n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and str(n.value).endswith((".html", ".txt", ".xml"))
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(ENDINGS)
         ]
     cls, _ = source.view_class(sighting.view)
     model = getattr(cls, "model", None) or getattr(getattr(cls, "queryset", None), "model", None)
@@ -100,10 +103,14 @@ def _serializers(sighting: Sighting) -> Iterator[set[str]]:
         candidates += [names.get(n.id) for n in ast.walk(tree) if isinstance(n, ast.Name)]
     for candidate in candidates:
         if inspect.isclass(candidate) and hasattr(candidate, "_declared_fields"):
-            try:
-                yield set(candidate().fields)
-            except Exception:  # a serializer that needs its context tells nothing
-                continue
+            yield _fields(candidate)
+
+
+def _fields(serializer: Any) -> set[str]:
+    try:
+        return set(serializer().fields)
+    except Exception:  # a serializer that needs its context to name its fields tells those it declares
+        return set(serializer._declared_fields)
 
 
 def _methods(model: Any) -> Iterator[str]:

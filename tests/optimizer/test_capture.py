@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import tracemalloc
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -18,16 +19,16 @@ from noa_perf import optimizer
 from noa_perf.optimizer import callsite, capture, fingerprint
 from noa_perf.optimizer.collector import Collector, collector
 from noa_perf.optimizer.detectors.duplicate import MAX_SEEN
-from noa_perf.optimizer.scopes import current
+from noa_perf.optimizer.scopes import Scope, current
 from tests.library.fill import fill
 from tests.library.models import Author, Publisher, Tag
 
 pytestmark = pytest.mark.django_db
 
 
-def query(sql: str = "SELECT 1", params: object = None) -> list:
+def query(sql: str = "SELECT 1") -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql)
         return cursor.fetchall()
 
 
@@ -148,7 +149,7 @@ async def test_tasks_of_one_loop_never_see_each_others_queries():
                 await Author.objects.acount()
         return scope.queries
 
-    assert await asyncio.gather(work("a", 2), work("b", 7)) == [2, 7]
+    assert await asyncio.gather(work("a", 2), work("b", 7)) == [2, 7]  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -308,7 +309,7 @@ def test_survives_a_fork_while_another_thread_holds_its_locks():
 
 
 def test_the_sites_commands_run_in_a_scope_and_djangos_do_not():
-    seen = []
+    seen: list[Scope] = []
     with capture.listening(seen.append):
         call_command("count_books", stdout=io.StringIO())
         call_command("check", stdout=io.StringIO())
@@ -318,7 +319,7 @@ def test_the_sites_commands_run_in_a_scope_and_djangos_do_not():
 
 def test_a_command_that_the_settings_ignore_runs_unwatched(settings):
     settings.NOA_PERF = {"OPTIMIZER": {"IGNORE_COMMANDS": ["count_books"]}}
-    seen = []
+    seen: list[Scope] = []
     with capture.listening(seen.append):
         call_command("count_books", stdout=io.StringIO())
 

@@ -35,10 +35,25 @@ def test_the_shops_settings_are_fine():
         ({"OPTIMIZER": {"N_PLUS_ONE_THRESHOLD": 1}}, "noa_perf_optimizer.E004", "is 1", "at least 2"),
         ({"OPTIMIZER": {"SAMPLE_RATE": 2}}, "noa_perf_optimizer.E004", "is 2", "between 0.0 and 1.0"),
         ({"OPTIMIZER": {"SLOW_QUERY_MS_BY_ALIAS": {"a": -1}}}, "noa_perf_optimizer.E004", "-1", "at least"),
-        ({"OPTIMIZER": {"SLOW_QUERY_MS_BY_ALIAS": {"a": "b"}}}, "noa_perf_optimizer.E003", "'b'", "a dict of str to"),
+        (
+            {"OPTIMIZER": {"SLOW_QUERY_MS_BY_ALIAS": {"a": "b"}}},
+            "noa_perf_optimizer.E003",
+            "'b'",
+            "a dict of str to",
+        ),
         ({"OPTIMIZER": {"ON_N_PLUS_ONE": "shout"}}, "noa_perf_optimizer.E003", "'shout'", "'collect'"),
-        ({"OPTIMIZER": {"ALLOW": "Book.author"}}, "noa_perf_optimizer.E003", "'Book.author'", "a list of str"),
-        ({"OPTIMIZER": {"ALLOW": ["Book author"]}}, "noa_perf_optimizer.E005", "'Book author'", "Model.field"),
+        (
+            {"OPTIMIZER": {"ALLOW": "Book.author"}},
+            "noa_perf_optimizer.E003",
+            "'Book.author'",
+            "a list of str",
+        ),
+        (
+            {"OPTIMIZER": {"ALLOW": ["Book author"]}},
+            "noa_perf_optimizer.E005",
+            "'Book author'",
+            "Model.field",
+        ),
     ],
 )
 def test_a_broken_setting(settings, broken, identity, message, hint):

@@ -21,7 +21,10 @@ from noa_perf.optimizer.fingerprint import Kind, Statement, fold, hash_of, hashe
         ("INSERT INTO t (a, b) VALUES (%s, %s), (%s, %s)", "INSERT INTO t (a, b) VALUES (...)"),
         ("SELECT  1\n FROM t -- note\n LIMIT 3", "SELECT %s FROM t LIMIT %s"),
         ('SELECT "column1", t2.x FROM table3', 'SELECT "column1", t2.x FROM table3'),
-        ("SELECT * FROM t WHERE a = %(name)s AND b = ? AND c = $1", "SELECT * FROM t WHERE a = %s AND b = %s AND c = %s"),
+        (
+            "SELECT * FROM t WHERE a = %(name)s AND b = ? AND c = $1",
+            "SELECT * FROM t WHERE a = %s AND b = %s AND c = %s",
+        ),
         ("SELECT * FROM t WHERE a > -1.5e3", "SELECT * FROM t WHERE a > %s"),
     ],
 )
@@ -73,7 +76,9 @@ def test_page_of_a_statement():
 
 
 def test_roles_of_placeholders():
-    sql = "SELECT 1 FROM t WHERE a = %s AND b IN (%s, %s) AND c > %s AND d BETWEEN %s AND %s AND e IN (%s) AND f LIKE %s"
+    sql = (
+        "SELECT 1 FROM t WHERE a = %s AND b IN (%s, %s) AND c > %s AND d BETWEEN %s AND %s AND e IN (%s) AND f LIKE %s"
+    )
 
     assert roles_of(sql) == ["one", "in", "in", "range", "range", "range", "one", "one"]
 
@@ -87,7 +92,7 @@ def test_hashes_tell_minus_one_from_minus_two():
 
 def test_what_cannot_be_hashed_or_compared_is_told_apart_by_its_text():
     class Hostile:
-        __hash__ = None
+        __hash__ = None  # type: ignore[assignment]
 
         def __eq__(self, other):
             raise TypeError

@@ -204,5 +204,3 @@ def test_few_rows_are_not_worth_a_word(wide):
     Book.objects.filter(pk__gt=Book.objects.order_by("pk")[9].pk).delete()
 
     assert _serve(titles) == []
-
-

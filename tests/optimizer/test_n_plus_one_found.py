@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Prefetch, Sum, prefetch_related_objects
+from django.db.models import Sum, prefetch_related_objects
 from django.template import Context, Engine
 
 from tests.library.fill import fill
-from tests.library.models import Author, Book, Note, Publisher, Review, Shelf, Tag
+from tests.library.models import Author, Book, Note, Review, Shelf, Tag
 from tests.optimizer.helpers import afindings_of, findings_of
 
 pytestmark = pytest.mark.django_db
@@ -220,7 +220,11 @@ CASES: list[tuple[Callable[[], Any], str, str]] = [
     (foreign_key, "Book.author", SELECT.format("author")),
     (foreign_key_same_target, "Book.author", SELECT.format("author")),
     (reverse_foreign_key, "Book.reviews", PREFETCH.format("reviews")),
-    (reverse_foreign_key_filtered, "Book.reviews", 'Prefetch("reviews", queryset=Review.objects.filter(rating=...)'),
+    (
+        reverse_foreign_key_filtered,
+        "Book.reviews",
+        'Prefetch("reviews", queryset=Review.objects.filter(rating=...)',
+    ),
     (one_to_one, "Author.profile", SELECT.format("profile")),
     (many_to_many, "Book.tags", PREFETCH.format("tags")),
     (many_to_many_backwards, "Tag.books", PREFETCH.format("books")),
@@ -270,7 +274,15 @@ def test_found_named_and_cured(block, subject, code):
 
 @pytest.mark.parametrize(
     "block",
-    [foreign_key, reverse_foreign_key, many_to_many, template_loop, comprehension, through_a_join, through_a_prefetch],
+    [
+        foreign_key,
+        reverse_foreign_key,
+        many_to_many,
+        template_loop,
+        comprehension,
+        through_a_join,
+        through_a_prefetch,
+    ],
     ids=lambda value: value.__name__,
 )
 def test_line_to_change_is_where_the_queryset_is_built(block):

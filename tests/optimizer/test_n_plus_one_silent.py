@@ -107,7 +107,7 @@ def helper_called_from_three_places():
 def include_from_three_places():
     loader = ("django.template.loaders.locmem.Loader", {"name.html": "{{ book.author.name }}"})
     engine = Engine(loaders=[loader])
-    text = "{% include 'name.html' with book=a %}{% include 'name.html' with book=b %}{% include 'name.html' with book=c %}"
+    text = "".join(f"{{% include 'name.html' with book={name} %}}" for name in "abc")
     a, b, c = Book.objects.all()[:3]
     engine.from_string(text).render(Context({"a": a, "b": b, "c": c}))
 

@@ -106,7 +106,10 @@ def test_queries_of_a_streamed_page_count():
 def test_a_page_that_fails_is_named_and_the_rest_is_reported():
     found = json_report("/broken/", "/books/")
 
-    assert [(one["status"], one["error"]) for one in found["requests"]] == [(500, "ValueError: a page that fails"), (200, "")]
+    assert [(one["status"], one["error"]) for one in found["requests"]] == [
+        (500, "ValueError: a page that fails"),
+        (200, ""),
+    ]
     assert len(found["findings"]) == 1
     assert "/broken/ failed: ValueError: a page that fails" in report("/broken/")
 

@@ -75,7 +75,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("block", "kind", "fields", "columns"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("block", "kind", "fields", "columns"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_missing_index_is_named_and_mends_it(shelf, block, kind, fields, columns):
     found = findings_of(block, *KINDS)
 
@@ -92,7 +94,10 @@ def test_an_index_built_for_each_run_is_found(shelf):
     Publisher.objects.bulk_create(Publisher(name=f"t{n}") for n in range(1_200))
 
     def block():
-        run("SELECT COUNT(*) FROM library_publisher p JOIN library_book b ON b.title = p.name WHERE p.name > %s", ["a"])
+        run(
+            "SELECT COUNT(*) FROM library_publisher p JOIN library_book b ON b.title = p.name WHERE p.name > %s",
+            ["a"],
+        )
 
     found = [one for one in findings_of(block, *KINDS) if one.kind == "automatic_index"]
 
@@ -129,7 +134,7 @@ def test_a_deep_offset(shelf, start, kinds):
     "block",
     [
         lambda: list(Book.objects.all()),
-        lambda: Book.objects.count(),
+        Book.objects.count,
         lambda: list(Book.objects.filter(pk=7)),
         lambda: list(Book.objects.filter(author_id=1).order_by("pk")[:5]),
         lambda: list(Book.objects.order_by("pk")[:5]),
@@ -223,7 +228,14 @@ def test_each_kind_of_step(detail, step, table, index):
 
 
 def test_what_runs_for_each_row_is_marked():
-    plan = sqlite.parse([(1, 0, 0, "SCAN a"), (2, 0, 0, "SCAN b"), (3, 0, 0, "CORRELATED SCALAR SUBQUERY 1"), (4, 3, 0, "SCAN c")])
+    plan = sqlite.parse(
+        [
+            (1, 0, 0, "SCAN a"),
+            (2, 0, 0, "SCAN b"),
+            (3, 0, 0, "CORRELATED SCALAR SUBQUERY 1"),
+            (4, 3, 0, "SCAN c"),
+        ]
+    )
 
     assert [(node.detail, node.repeated) for node in plan.walk()] == [
         ("SCAN a", False),
@@ -249,7 +261,13 @@ def test_columns_are_read_off_a_statement():
     )
 
     book = uses.tables["b"]
-    assert (book.name, book.equal, book.ranged, book.listed, book.joined) == ("book", ["a"], ["c"], ["d"], ["author_id"])
+    assert (book.name, book.equal, book.ranged, book.listed, book.joined) == (
+        "book",
+        ["a"],
+        ["c"],
+        ["d"],
+        ["author_id"],
+    )
     assert book.wrapped == [("e", "lower")]
     assert uses.order == [("b", "f", True)]
     assert uses.limited

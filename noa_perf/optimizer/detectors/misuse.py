@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from noa_perf.optimizer import lineage, source, usage
 from noa_perf.optimizer.callsite import Frame
@@ -104,23 +104,23 @@ def _values(tree: ast.AST, statement: ast.stmt, frame: Frame, group: Group) -> M
 _CONFIRMERS = {"len_for_count": _len, "bool_for_exists": _bool, "values_would_do": _values}
 
 
-def _is_call(node: ast.AST, name: str) -> bool:
-    return (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name and len(node.args) == 1
-    )
+def _is_call(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    return named and isinstance(node, ast.Call) and len(node.args) == 1
 
 
 def _tested(part: ast.AST, statement: ast.stmt) -> Iterator[ast.expr]:
     candidates: list[ast.AST] = [part] if isinstance(statement, (ast.If, ast.While)) else []
     candidates += [node.test for node in ast.walk(part) if isinstance(node, ast.IfExp)]
-    candidates += [node.args[0] for node in ast.walk(part) if _is_call(node, "bool")]  # type: ignore[attr-defined]
+    candidates += [node.args[0] for node in ast.walk(part) if _is_call(node, "bool")]
     for node in candidates:
-        while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            node = node.operand
-        if isinstance(node, ast.BoolOp):
-            candidates.extend(node.values)
-        elif isinstance(node, (ast.Name, ast.Call)) and not _is_call(node, "len"):
-            yield node
+        tested = node
+        while isinstance(tested, ast.UnaryOp) and isinstance(tested.op, ast.Not):
+            tested = tested.operand
+        if isinstance(tested, ast.BoolOp):
+            candidates.extend(tested.values)
+        elif isinstance(tested, (ast.Name, ast.Call)) and not _is_call(tested, "len"):
+            yield tested
 
 
 def _only_measured(tree: ast.AST, node: ast.expr, itself: ast.AST | None = None) -> bool:
@@ -132,7 +132,7 @@ def _only_measured(tree: ast.AST, node: ast.expr, itself: ast.AST | None = None)
     measured = {id(node)}
     for other in ast.walk(tree):
         if itself is None and (_is_call(other, "len") or _is_call(other, "bool")):
-            measured.add(id(other.args[0]))  # type: ignore[attr-defined]
+            measured.add(id(other.args[0]))
         elif isinstance(other, ast.Attribute) and other.attr in REFINEMENTS:
             measured.add(id(other.value))
         elif itself is None and isinstance(other, (ast.If, ast.IfExp)):
@@ -155,10 +155,12 @@ def _fields_read(node: Any, model: Any) -> list[str]:
     parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
     parts += node.generators[0].ifs
     columns = {field.attname for field in model._meta.concrete_fields} | {"pk"}
-    names: list[str] = []
-    for inner in (n for part in parts for n in ast.walk(part)):
-        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == target:
-            names.append(inner.attr)
+    names = [
+        inner.attr
+        for part in parts
+        for inner in ast.walk(part)
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == target
+    ]
     uses = sum(isinstance(n, ast.Name) and n.id == target for part in parts for n in ast.walk(part))
     distinct = list(dict.fromkeys(names))
     plain = uses == len(names) and len(distinct) <= 2 and set(distinct) <= columns
@@ -169,7 +171,7 @@ def _quoted(names: list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-_SELECTED = re.compile(r'^\s*SELECT\s+(?:DISTINCT\s+)?(.*?)\s+FROM\s', re.IGNORECASE | re.DOTALL)
+_SELECTED = re.compile(r"^\s*SELECT\s+(?:DISTINCT\s+)?(.*?)\s+FROM\s", re.IGNORECASE | re.DOTALL)
 _COLUMN = re.compile(r'^["`](\w+)["`]\.["`](\w+)["`]$')
 
 
@@ -177,7 +179,7 @@ def _unread(sighting: Sighting) -> Misuse | None:
     group = sighting.group
     model = lineage.model_of_sql(group.statement.sql)
     selected = _SELECTED.match(group.statement.sql)
-    if model is None or selected is None or "(" in selected[1] and "SELECT" in selected[1].upper():
+    if model is None or selected is None or ("(" in selected[1] and "SELECT" in selected[1].upper()):
         return None
     columns = selected[1].split(", ")
     fields = {field.column: field for field in model._meta.concrete_fields}
@@ -191,8 +193,8 @@ def _unread(sighting: Sighting) -> Misuse | None:
         return None
     widths = sum((group.wide or {}).values()) * group.rows
     cure = (
-        f"{_quoted(names)} came with {group.rows:,} rows (about {widths // 1000:,} kB) and is named nowhere in the code "
-        f"and templates on the way: .defer({_quoted(names)}), unless it is read where this cannot see."
+        f"{_quoted(names)} came with {group.rows:,} rows (about {widths // 1000:,} kB) and is named nowhere in the "
+        f"code and templates on the way: .defer({_quoted(names)}), unless it is read where this cannot see."
     )
     builder = source.builder_in_frames(group.site.frames, model._meta.label)
     builder = builder or source.builder_in_view(sighting.view, model._meta.label, "defer")

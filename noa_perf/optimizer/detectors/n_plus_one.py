@@ -51,9 +51,7 @@ ONCE_PER_INSTANCE = frozenset(
 """Kept on the instance after the first access: a second query at one place is always for another instance."""
 
 
-def examine(
-    group: Group, statement: Statement, params: Any, frame: FrameType, settings: OptimizerSettings
-) -> bool:
+def examine(group: Group, statement: Statement, params: Any, frame: FrameType, settings: OptimizerSettings) -> bool:
     """Judge a repeated ``group`` in the light of its newest run; True when it has just become an N+1 or write loop."""
     if group.verdict is not Verdict.NONE or statement.kind is Kind.OTHER:
         return False
@@ -74,7 +72,7 @@ def examine(
 def _exempt(group: Group, statement: Statement) -> bool:
     operations = {name.rpartition(".")[2] for name in group.site.operations}
     if statement.writes:
-        return bool(operations & EXEMPT_WRITES) or "Collector.delete" in group.site.operations and statement.batched
+        return bool(operations & EXEMPT_WRITES) or ("Collector.delete" in group.site.operations and statement.batched)
     return bool(operations & EXEMPT_READS)
 
 

@@ -122,7 +122,7 @@ class _Reader:
                 "function_hides_index",
                 _named(use.name),
                 f"{function}({column}) hides {use.name}.{column} from any index, so all {rows:,} rows are read",
-                f"Compare {column} itself: a range (__gte and __lt) instead of a date part, or an index on the expression.",
+                f"Compare {column} itself, by a range (__gte, __lt) instead of a date part; or index the expression.",
                 evidence=facts,
             )
             return
@@ -140,14 +140,18 @@ class _Reader:
             return
         everything = not uses.aggregated and not uses.limited and returned > rows * MAX_SELECTED
         if columns and not everything and (use.equal or use.ranged or node.repeated):
-            summary = f"Every run reads all {rows:,} rows of {use.name}" + (", for each outer row" if node.repeated else "")
+            summary = f"Every run reads all {rows:,} rows of {use.name}" + (
+                ", for each outer row" if node.repeated else ""
+            )
             yield self._index_fault("full_scan", use, columns, summary, facts)
 
     def _automatic_index(self, use: TableUse, rows: int) -> Iterator[Fault]:
         columns = [(name, False) for name in dict.fromkeys([*use.joined, *use.equal])]
         if columns:
             summary = f"Every run builds an index of {use.name} ({rows:,} rows) and throws it away"
-            yield self._index_fault("automatic_index", use, columns, summary, {"table_rows": rows, "plan": self.plan.lines()})
+            yield self._index_fault(
+                "automatic_index", use, columns, summary, {"table_rows": rows, "plan": self.plan.lines()}
+            )
 
     def _sort(self, node: PlanNode, uses: Uses) -> Iterator[Fault]:
         aliases = {alias for alias, _, _ in uses.order}
@@ -185,14 +189,22 @@ class _Reader:
     ) -> Fault:
         model = lineage.model_of_table(use.name)
         if model is None:
-            names = ", ".join(f"{name} DESC" if down else name for name, down in columns)
-            code = f"CREATE INDEX ON {use.name} ({names})"
+            listed = ", ".join(f"{name} DESC" if down else name for name, down in columns)
+            code = f"CREATE INDEX ON {use.name} ({listed})"
             return Fault(kind, use.name, summary, f"Create the index: {code}.", code, evidence=facts)
         fields = {field.column: field.name for field in model._meta.concrete_fields}
         names = [("-" if down else "") + fields.get(name, name) for name, down in columns]
         code = f"models.Index(fields={names!r}, name={_index_name(model, names)!r})".replace("'", '"')
         cure = f"Add {code} to {model.__name__}.Meta.indexes."
-        return Fault(kind, model.__name__, summary, cure, code, _model_place(model), evidence={"fields": names, **facts})
+        return Fault(
+            kind,
+            model.__name__,
+            summary,
+            cure,
+            code,
+            _model_place(model),
+            evidence={"fields": names, **facts},
+        )
 
     def _deep_offset(self) -> Iterator[Fault]:
         offset = statement(self.shape.sql).offset

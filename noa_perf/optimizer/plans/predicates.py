@@ -60,14 +60,14 @@ def uses_of(sql: str, vendor: str) -> Uses | None:
     return Uses(tables, order if whole else [], tree.args.get("limit") is not None, aggregated)
 
 
-def _comparisons(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _comparisons(tree: exp.Expr) -> Iterator[exp.Expr]:
     kinds = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In, exp.Like, exp.ILike, exp.Is)
     for node in tree.find_all(*kinds):
         if not _under_or_or_not(node) and node.find_ancestor(exp.Where, exp.Join, exp.Having) is not None:
             yield node
 
 
-def _under_or_or_not(node: exp.Expression) -> bool:
+def _under_or_or_not(node: exp.Expr) -> bool:
     above = node.parent
     while above is not None and not isinstance(above, (exp.Where, exp.Join, exp.Select)):
         if isinstance(above, (exp.Or, exp.Not, exp.Case)):
@@ -76,35 +76,39 @@ def _under_or_or_not(node: exp.Expression) -> bool:
     return False
 
 
-def _note(node: exp.Expression, tables: dict[str, TableUse]) -> None:
+def _note(node: exp.Expr, tables: dict[str, TableUse]) -> None:
     left, right = node.this, node.args.get("expression")
     if isinstance(left, exp.Escape):
         left = left.this
-    other = right.find(exp.Column) if isinstance(right, exp.Expression) else None
+    other = right.find(exp.Column) if isinstance(right, exp.Expr) else None
     if isinstance(left, exp.Column) and isinstance(right, exp.Column):
         for column in (left, right):
             _add(tables, column, "joined")
         return
-    column = left if isinstance(left, exp.Column) else None
-    if column is None:
-        inner = left.find(exp.Column) if isinstance(left, exp.Expression) else None
-        use = tables.get(inner.table) if inner is not None else None
-        if use is not None and inner is not None and not left.find(exp.Select):
-            use.wrapped.append((inner.name, _function_name(left)))
-        return
-    if other is not None and other.table != column.table:
-        _add(tables, column, "joined")
-    elif isinstance(node, exp.In):
-        _add(tables, column, "listed")
-    elif isinstance(node, (exp.Like, exp.ILike)):
-        _add(tables, column, "liked")
-    elif isinstance(node, (exp.EQ, exp.Is)):
-        _add(tables, column, "equal")
+    if not isinstance(left, exp.Column):
+        _note_wrapped(left, tables)
+    elif other is not None and other.table != left.table:
+        _add(tables, left, "joined")
     else:
-        _add(tables, column, "ranged")
+        _add(tables, left, _comparison_kind(node))
 
 
-def _function_name(node: exp.Expression) -> str:
+def _comparison_kind(node: exp.Expr) -> str:
+    if isinstance(node, exp.In):
+        return "listed"
+    if isinstance(node, (exp.Like, exp.ILike)):
+        return "liked"
+    return "equal" if isinstance(node, (exp.EQ, exp.Is)) else "ranged"
+
+
+def _note_wrapped(left: exp.Expr, tables: dict[str, TableUse]) -> None:
+    inner = left.find(exp.Column)
+    use = tables.get(inner.table) if inner is not None else None
+    if use is not None and inner is not None and not left.find(exp.Select):
+        use.wrapped.append((inner.name, _function_name(left)))
+
+
+def _function_name(node: exp.Expr) -> str:
     return str(node.name) if isinstance(node, exp.Anonymous) else node.key
 
 
@@ -114,7 +118,7 @@ def _add(tables: dict[str, TableUse], column: exp.Column, kind: str) -> None:
         getattr(use, kind).append(column.name)
 
 
-def _order(tree: exp.Expression) -> tuple[list[tuple[str, str, bool]], bool]:
+def _order(tree: exp.Expr) -> tuple[list[tuple[str, str, bool]], bool]:
     clause = tree.args.get("order")
     keys: list[tuple[str, str, bool]] = []
     for ordered in clause.expressions if clause is not None else ():

@@ -84,7 +84,9 @@ def _client(username: str | None) -> Client:
         try:
             user = model._default_manager.get_by_natural_key(username)
         except model.DoesNotExist:
-            raise CommandInputError(f"There is no user {username!r} to request pages as. Create it, or name another.") from None
+            raise CommandInputError(
+                f"There is no user {username!r} to request pages as. Create it, or name another."
+            ) from None
         client.force_login(user)
     return client
 
@@ -159,7 +161,7 @@ def _rolled_back() -> Iterator[None]:
     """Roll back, at the end of the block, whatever was written to any database."""
     with ExitStack() as stack:
         for alias in connections:
-            atomic = transaction.atomic(using=alias)
+            atomic: Any = transaction.atomic(using=alias)
             atomic._from_testcase = True  # lets a view's own atomic(durable=True) run inside
             try:
                 stack.enter_context(atomic)
