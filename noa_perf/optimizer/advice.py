@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from django.apps import apps
 
+from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.relations import Relation, RelationKind
-from noa_perf.optimizer.scopes import Group
 from noa_perf.optimizer.source import Builder
 
 MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, RelationKind.GENERIC_RELATION})

@@ -23,7 +23,8 @@ from django.db.backends.utils import CursorWrapper
 
 from noa_perf.optimizer import fingerprint
 from noa_perf.optimizer.conf import settings
-from noa_perf.optimizer.scopes import Group, Hit, Scope, current
+from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.scopes import Hit, Scope, current
 
 logger = logging.getLogger("noa_perf.optimizer")
 

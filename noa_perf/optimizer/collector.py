@@ -6,95 +6,23 @@ import logging
 import os
 import threading
 import warnings
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 from noa_perf.core.findings import Finding
-from noa_perf.optimizer import capture, lineage
+from noa_perf.optimizer import capture, lineage, report
 from noa_perf.optimizer.callsite import relative
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import allow, misuse
-from noa_perf.optimizer.detectors.n_plus_one import Verdict
 from noa_perf.optimizer.exceptions import NPlusOneError
 from noa_perf.optimizer.fingerprint import Kind
-from noa_perf.optimizer.scopes import Group, Scope
+from noa_perf.optimizer.groups import Group, Verdict
+from noa_perf.optimizer.scopes import Scope
+from noa_perf.optimizer.sightings import Route, Shape, Sighting
 from noa_perf.optimizer.signals import n_plus_one_found
 
 logger = logging.getLogger("noa_perf.optimizer")
 
 MAX_ROUTES = 1_000
-
-
-@dataclass(slots=True)
-class Shape:
-    """All runs of one fingerprint on one database."""
-
-    alias: str
-    sql: str
-    digest: str
-    count: int = 0
-    failed: int = 0
-    slow: int = 0
-    rows: int = 0
-    seconds: float = 0.0
-    longest: float = 0.0
-    wildcard: bool = False
-    buckets: Counter[int] = field(default_factory=Counter)
-
-    def add(self, group: Group) -> None:
-        """Add what one scope saw."""
-        self.count += group.count
-        self.failed += group.failed
-        self.slow += group.slow
-        self.rows += group.rows
-        self.seconds += group.seconds
-        self.longest = max(self.longest, group.max)
-        self.wildcard = self.wildcard or group.wildcard
-        self.buckets.update(group.buckets)
-
-    def percentile(self, share: float) -> float:
-        """Return the seconds within which ``share`` (0 to 1) of the runs ended; the upper end of a power of two."""
-        wanted = share * sum(self.buckets.values())
-        reached = 0
-        for index in sorted(self.buckets):
-            reached += self.buckets[index]
-            if reached >= wanted:
-                return min(float(1 << index) / 1_000_000, self.longest)
-        return self.longest
-
-
-@dataclass(slots=True)
-class Sighting:
-    """One suspicion, seen in one or more scopes of one route."""
-
-    kind: str
-    route: str
-    view: Any
-    group: Group
-    lineage: lineage.Lineage | None = None
-    others: tuple[Group, ...] = ()
-    scopes: int = 0
-    count: int = 0
-    most: int = 0
-    seconds: float = 0.0
-
-    def add(self, count: int, seconds: float) -> None:
-        """Add what one more scope saw."""
-        self.scopes += 1
-        self.count += count
-        self.most = max(self.most, count)
-        self.seconds += seconds
-
-
-@dataclass(slots=True)
-class Route:
-    """All requests of one route, all runs of one command."""
-
-    scopes: int = 0
-    queries: int = 0
-    execute: float = 0.0
-    fetch: float = 0.0
 
 
 class Collector:
@@ -185,8 +113,6 @@ class Collector:
 
     def findings(self) -> list[Finding]:
         """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request."""
-        from noa_perf.optimizer import report
-
         with self._lock:
             sightings, shapes = list(self.sightings.values()), list(self.shapes.values())
         return report.findings(sightings, shapes)
@@ -222,8 +148,8 @@ class Collector:
             self._sight("query", scope, group, group.count, group.seconds)
 
     def _add_duplicates(self, scope: Scope) -> None:
-        for found in scope.duplicates.values():
-            groups = (found.first, *found.again.values())
+        for found in scope.duplicates.found.values():
+            groups = found.groups
             if any(group.verdict is Verdict.N_PLUS_ONE for group in groups):
                 continue  # reported once, as what it is
             each = sum(group.seconds for group in groups) / max(1, sum(group.count for group in groups))

@@ -11,15 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.apps import apps
 
 from noa_perf.optimizer.fingerprint import Kind
+from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.relations import Relation, RelationKind
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.scopes import Group
 
 SINGLE = frozenset({RelationKind.FORWARD, RelationKind.REVERSE_ONE})
 MAX_DEPTH = 6

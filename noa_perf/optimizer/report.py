@@ -10,12 +10,12 @@ from typing import Any
 from noa_perf.core.findings import Finding, Place
 from noa_perf.optimizer import advice, capture, lineage, source
 from noa_perf.optimizer.callsite import Frame, relative
-from noa_perf.optimizer.collector import Shape, Sighting
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import misuse
+from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.plans import advise as plans
-from noa_perf.optimizer.scopes import Group
+from noa_perf.optimizer.sightings import Shape, Sighting
 from noa_perf.optimizer.source import Builder
 
 logger = logging.getLogger("noa_perf.optimizer")

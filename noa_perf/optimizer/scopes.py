@@ -8,74 +8,16 @@ from types import FrameType
 from typing import Any
 
 from noa_perf.optimizer import callsite, fingerprint, lineage, relations
-from noa_perf.optimizer.callsite import Key, Site
+from noa_perf.optimizer.callsite import Key
 from noa_perf.optimizer.conf import OptimizerSettings
-from noa_perf.optimizer.detectors import duplicate, n_plus_one
-from noa_perf.optimizer.detectors.duplicate import Duplicate
-from noa_perf.optimizer.detectors.n_plus_one import Verdict
+from noa_perf.optimizer.detectors import n_plus_one
+from noa_perf.optimizer.detectors.duplicate import Duplicates
 from noa_perf.optimizer.fingerprint import Kind, Statement
-from noa_perf.optimizer.relations import Relation
+from noa_perf.optimizer.groups import Group, bucket
 
 PREFETCHES = frozenset({"prefetch_one_level"})
 
 current: ContextVar[Scope | None] = ContextVar("noa_perf_scope", default=None)
-
-
-class Group:
-    """All queries of one shape from one place in one scope."""
-
-    __slots__ = (
-        "alias",
-        "buckets",
-        "count",
-        "execute",
-        "failed",
-        "fetch",
-        "first_hashes",
-        "key",
-        "last",
-        "last_hashes",
-        "max",
-        "order",
-        "parent",
-        "prefetch",
-        "relation",
-        "relation_read",
-        "rows",
-        "site",
-        "slow",
-        "stacks",
-        "statement",
-        "verdict",
-        "wide",
-        "wildcard",
-    )
-
-    def __init__(self, key: Key, alias: str, statement: Statement, site: Site, order: int) -> None:
-        """Start counting ``statement`` on ``alias`` from ``site``, the ``order``-th query of its scope."""
-        self.key = key
-        self.alias = alias
-        self.statement = statement
-        self.site = site
-        self.order = self.last = order
-        self.count = self.failed = self.rows = self.slow = 0
-        self.execute = self.fetch = self.max = 0.0
-        self.buckets: dict[int, int] = {}
-        self.first_hashes: tuple[int, ...] = ()
-        self.last_hashes: tuple[int, ...] = ()
-        self.verdict = Verdict.NONE
-        self.relation: Relation | None = None
-        self.relation_read = False
-        self.stacks: dict[int, int] | None = None
-        self.parent: Group | None = None
-        self.prefetch: tuple[str, str] | None = None
-        self.wide: dict[int, int] | None = None
-        self.wildcard = False
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in execute and fetch."""
-        return self.execute + self.fetch
 
 
 class Hit:
@@ -148,8 +90,7 @@ class Scope:
         self.queries = self.failed = self.rows = self.transaction_statements = self.overflow = 0
         self.execute = self.fetch = 0.0
         self.groups: dict[Key, Group] = {}
-        self.seen: dict[int, Group] = {}
-        self.duplicates: dict[int, Duplicate] = {}
+        self.duplicates = Duplicates()
         self.lock = threading.RLock()
         self.closed = False
 
@@ -188,7 +129,7 @@ class Scope:
             index = bucket(seconds)
             group.buckets[index] = group.buckets.get(index, 0) + 1
             hit.judge(group)
-            duplicate.note(self, group, statement, params)
+            self.duplicates.note(group, statement, params)
             if group.count < 2:
                 return hit, None
             if not group.relation_read:
@@ -219,11 +160,6 @@ class Scope:
         group.relation = relations.read(frame)
         group.relation_read = True
         group.parent = lineage.parent_of(group, self.groups.values())
-
-
-def bucket(seconds: float) -> int:
-    """Return the index of the duration's bucket: bucket ``n`` ends at ``2**n`` microseconds."""
-    return int(seconds * 1_000_000).bit_length()
 
 
 def _wide_columns(row: Any) -> dict[int, int] | None:

@@ -5,4 +5,4 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 n_plus_one_found = Signal()
-"""Sent with ``group`` (:class:`~noa_perf.optimizer.scopes.Group`) when a scope first sees an N+1."""
+"""Sent with ``group`` (:class:`~noa_perf.optimizer.groups.Group`) when a scope first sees an N+1."""

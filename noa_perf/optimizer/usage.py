@@ -10,15 +10,13 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
 from noa_perf.optimizer import source
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.collector import Sighting
+from noa_perf.optimizer.sightings import Sighting
 
 MAX_TEMPLATES = 40
 ENDINGS = (".html", ".txt", ".xml")

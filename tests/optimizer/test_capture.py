@@ -266,7 +266,7 @@ def test_100_000_queries_stay_within_a_fixed_memory():
     assert scope.queries == 100_000
     assert len(scope.groups) == scope.settings.max_groups
     assert scope.overflow == 100_000 - scope.settings.max_groups
-    assert len(scope.seen) <= MAX_SEEN
+    assert len(scope.duplicates.seen) <= MAX_SEEN
     assert len(fingerprint._cache) <= fingerprint.MAX_CACHED
     assert late - early < 6_000_000  # the cache of statements fills and empties within 4,096 entries
 

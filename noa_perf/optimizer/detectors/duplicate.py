@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.scopes import Group, Scope
+from noa_perf.optimizer.groups import Group
 
 MAX_SEEN = 5_000
 """Distinct statement-and-parameter pairs that a scope remembers."""
@@ -25,24 +23,41 @@ class Duplicate:
         self.count = 1
         self.again: dict[int, Group] = {}
 
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All places that ran it, the first one first."""
+        return (self.first, *self.again.values())
 
-def note(scope: Scope, group: Group, statement: Statement, params: Any) -> None:
-    """Compare one query with those before it in ``scope``."""
-    if statement.kind is not Kind.SELECT:
-        if statement.writes:
-            scope.seen.clear()  # what is read again after a write may have changed
-        return
-    group.last_hashes = hashes(params)
-    identity = hash((group.alias, statement.sql, group.last_hashes))
-    first = scope.seen.get(identity)
-    if first is None:
-        if len(scope.seen) < MAX_SEEN:
-            scope.seen[identity] = group
-        return
-    known = scope.duplicates.get(identity)
-    if known is None:
-        if len(scope.duplicates) >= MAX_DUPLICATES:
+
+class Duplicates:
+    """What one scope has read so far, as hashes: no value is kept."""
+
+    __slots__ = ("found", "seen")
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.seen: dict[int, Group] = {}
+        self.found: dict[int, Duplicate] = {}
+
+    def note(self, group: Group, statement: Statement, params: Any) -> None:
+        """Compare one query of ``group`` with those before it."""
+        if statement.kind is not Kind.SELECT:
+            if statement.writes:
+                self.seen.clear()  # what is read again after a write may have changed
             return
-        known = scope.duplicates[identity] = Duplicate(first)
-    known.count += 1
-    known.again[id(group)] = group
+        group.last_hashes = hashes(params)
+        identity = hash((group.alias, statement.sql, group.last_hashes))
+        first = self.seen.get(identity)
+        if first is not None:
+            self._again(identity, first, group)
+        elif len(self.seen) < MAX_SEEN:
+            self.seen[identity] = group
+
+    def _again(self, identity: int, first: Group, group: Group) -> None:
+        known = self.found.get(identity)
+        if known is None:
+            if len(self.found) >= MAX_DUPLICATES:
+                return
+            known = self.found[identity] = Duplicate(first)
+        known.count += 1
+        known.again[id(group)] = group

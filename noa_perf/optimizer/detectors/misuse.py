@@ -10,14 +10,12 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from noa_perf.optimizer import lineage, source, usage
 from noa_perf.optimizer.callsite import Frame
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.collector import Sighting
-    from noa_perf.optimizer.scopes import Group
+from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.sightings import Sighting
 
 MIN_ROWS = 20
 """Rows from which text that nobody reads is worth a word."""

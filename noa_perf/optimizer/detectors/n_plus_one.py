@@ -11,27 +11,16 @@ from __future__ import annotations
 import re
 from enum import Enum
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from noa_perf.optimizer import callsite
+from noa_perf.optimizer.conf import OptimizerSettings
 from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
+from noa_perf.optimizer.groups import Group, Verdict
 from noa_perf.optimizer.relations import RelationKind
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.conf import OptimizerSettings
-    from noa_perf.optimizer.scopes import Group
 
 MAX_STACKS = 12
 """Whole stacks compared before a shape that always comes another way counts as recursion."""
-
-
-class Verdict(Enum):
-    """What a repeated query turned out to be."""
-
-    NONE = "none"
-    N_PLUS_ONE = "n_plus_one"
-    WRITE_LOOP = "write_loop"
-    EXEMPT = "exempt"
 
 
 class Variation(Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connections
 
@@ -16,9 +16,7 @@ from noa_perf.optimizer.fingerprint import statement
 from noa_perf.optimizer.plans.engines import ENGINES
 from noa_perf.optimizer.plans.predicates import TableUse, Uses, uses_of
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
-
-if TYPE_CHECKING:
-    from noa_perf.optimizer.collector import Shape
+from noa_perf.optimizer.sightings import Shape
 
 MIN_TABLE_ROWS = 1_000
 """A scan of a smaller table is what any planner would choose."""

@@ -1,0 +1,80 @@
+"""One row of a scope's table: all queries of one shape from one place, and what they turned out to be."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from noa_perf.optimizer.callsite import Key, Site
+from noa_perf.optimizer.fingerprint import Statement
+from noa_perf.optimizer.relations import Relation
+
+
+class Verdict(Enum):
+    """What a repeated query turned out to be."""
+
+    NONE = "none"
+    N_PLUS_ONE = "n_plus_one"
+    WRITE_LOOP = "write_loop"
+    EXEMPT = "exempt"
+
+
+class Group:
+    """All queries of one shape from one place in one scope."""
+
+    __slots__ = (
+        "alias",
+        "buckets",
+        "count",
+        "execute",
+        "failed",
+        "fetch",
+        "first_hashes",
+        "key",
+        "last",
+        "last_hashes",
+        "max",
+        "order",
+        "parent",
+        "prefetch",
+        "relation",
+        "relation_read",
+        "rows",
+        "site",
+        "slow",
+        "stacks",
+        "statement",
+        "verdict",
+        "wide",
+        "wildcard",
+    )
+
+    def __init__(self, key: Key, alias: str, statement: Statement, site: Site, order: int) -> None:
+        """Start counting ``statement`` on ``alias`` from ``site``, the ``order``-th query of its scope."""
+        self.key = key
+        self.alias = alias
+        self.statement = statement
+        self.site = site
+        self.order = self.last = order
+        self.count = self.failed = self.rows = self.slow = 0
+        self.execute = self.fetch = self.max = 0.0
+        self.buckets: dict[int, int] = {}
+        self.first_hashes: tuple[int, ...] = ()
+        self.last_hashes: tuple[int, ...] = ()
+        self.verdict = Verdict.NONE
+        self.relation: Relation | None = None
+        self.relation_read = False
+        self.stacks: dict[int, int] | None = None
+        self.parent: Group | None = None
+        self.prefetch: tuple[str, str] | None = None
+        self.wide: dict[int, int] | None = None
+        self.wildcard = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in execute and fetch."""
+        return self.execute + self.fetch
+
+
+def bucket(seconds: float) -> int:
+    """Return the index of the duration's bucket: bucket ``n`` ends at ``2**n`` microseconds."""
+    return int(seconds * 1_000_000).bit_length()

@@ -1,0 +1,81 @@
+"""What several scopes saw alike, added up by the collector: shapes of statements, suspicions, routes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.lineage import Lineage
+
+
+@dataclass(slots=True)
+class Shape:
+    """All runs of one fingerprint on one database."""
+
+    alias: str
+    sql: str
+    digest: str
+    count: int = 0
+    failed: int = 0
+    slow: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    wildcard: bool = False
+    buckets: Counter[int] = field(default_factory=Counter)
+
+    def add(self, group: Group) -> None:
+        """Add what one scope saw."""
+        self.count += group.count
+        self.failed += group.failed
+        self.slow += group.slow
+        self.rows += group.rows
+        self.seconds += group.seconds
+        self.longest = max(self.longest, group.max)
+        self.wildcard = self.wildcard or group.wildcard
+        self.buckets.update(group.buckets)
+
+    def percentile(self, share: float) -> float:
+        """Return the seconds within which ``share`` (0 to 1) of the runs ended; the upper end of a power of two."""
+        wanted = share * sum(self.buckets.values())
+        reached = 0
+        for index in sorted(self.buckets):
+            reached += self.buckets[index]
+            if reached >= wanted:
+                return min(float(1 << index) / 1_000_000, self.longest)
+        return self.longest
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One suspicion, seen in one or more scopes of one route."""
+
+    kind: str
+    route: str
+    view: Any
+    group: Group
+    lineage: Lineage | None = None
+    others: tuple[Group, ...] = ()
+    scopes: int = 0
+    count: int = 0
+    most: int = 0
+    seconds: float = 0.0
+
+    def add(self, count: int, seconds: float) -> None:
+        """Add what one more scope saw."""
+        self.scopes += 1
+        self.count += count
+        self.most = max(self.most, count)
+        self.seconds += seconds
+
+
+@dataclass(slots=True)
+class Route:
+    """All requests of one route, all runs of one command."""
+
+    scopes: int = 0
+    queries: int = 0
+    execute: float = 0.0
+    fetch: float = 0.0
