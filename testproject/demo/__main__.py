@@ -55,9 +55,7 @@ def _print(before: Phase, after: Phase, shown: int) -> None:
     print("\nWhat noa_perf found, dearest first:\n\n" + report.as_list(before.findings[:shown]))
     if found > shown:
         print(f"\n... and {found - shown} more: --findings {found} prints them all.")
-    print(
-        f"\nFindings: {found} as it is, {len(after.findings)} mended. The same requests, as measured now:\n"
-    )
+    print(f"\nFindings: {found} as it is, {len(after.findings)} mended. The same requests, as measured now:\n")
     print(report.as_table(before.figures, after.figures))
 
 
@@ -110,16 +108,12 @@ def _compare(before: Phase, after: Phase, requests: list[list[dict[str, Any]]]) 
         if answer[0] != 200:
             raise DemoError(f"{path} answered with status {answer[0]}.")
         if after.answers[client, index] != answer:
-            raise DemoError(
-                f"the mended shop answers {path} differently: {answer} {after.answers[client, index]}."
-            )
+            raise DemoError(f"the mended shop answers {path} differently: {answer} {after.answers[client, index]}.")
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m testproject.demo", description=__doc__)
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="how to print (default: table)"
-    )
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
     parser.add_argument("--scale", type=float, default=1.0, help="how much data (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="which data (default: 1)")
     parser.add_argument("--requests", type=int, help="how many requests in each phase (default: as recorded)")

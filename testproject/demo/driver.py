@@ -50,14 +50,10 @@ class Visitor:
             data = json.dumps(request["json"]).encode() if "json" in request else None
             kind = {"Content-Type": "application/json"} if data else {}
             started = perf_counter()
-            response, body = self._exchange(
-                "POST" if data else "GET", request["path"], data, kind, request["staff"]
-            )
+            response, body = self._exchange("POST" if data else "GET", request["path"], data, kind, request["staff"])
             ms = 1000 * (perf_counter() - started)
             digest = blake2b(TOKEN.sub(b"", body), digest_size=8).hexdigest()
-            say(
-                {"client": self.number, "index": index, "status": response.status, "ms": ms, "digest": digest}
-            )
+            say({"client": self.number, "index": index, "status": response.status, "ms": ms, "digest": digest})
 
     def _exchange(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str], staff: bool

@@ -67,18 +67,14 @@ MATERIALS = _words(
     "Ash Bamboo Beech Brass Canvas Cast-Iron Ceramic Copper Cork Cotton Enamel Felt Glass Leather Linen "
     "Oak Recycled Steel Stoneware Walnut Wool"
 )
-COLOURS = _words(
-    "Black Blue Chalk Clay Forest Grey Indigo Mustard Natural Navy Olive Plum Red Sand Slate White"
-)
+COLOURS = _words("Black Blue Chalk Clay Forest Grey Indigo Mustard Natural Navy Olive Plum Red Sand Slate White")
 SIZES = ["Small", "Medium", "Large", "Extra-Large"]
 TAGS = _words(
     "bestseller camping carbon-neutral children dishwasher-safe eco fair-trade family gift handmade "
     "indoor limited local minimal new-season organic outdoor plastic-free rainproof recycled repairable "
     "sale seasonal small-batch spare-parts summer travel vegan vintage winter"
 )
-COUNTRIES = _words(
-    "Denmark England Finland France Germany Ireland Italy Japan Norway Portugal Scotland Sweden Wales"
-)
+COUNTRIES = _words("Denmark England Finland France Germany Ireland Italy Japan Norway Portugal Scotland Sweden Wales")
 BRAND_STEMS = _words(
     "Alder Birk Calder Dale Elm Fell Glen Harrow Isle Juniper Kestrel Larch Moor Nore Orchard Pike "
     "Quarry Rowan Sedge Tarn"

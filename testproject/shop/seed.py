@@ -143,9 +143,7 @@ class Shop:
         for index, share in enumerate(self.favourites.shares()):
             category, things = random.choice(leaves)
             maker = random.randrange(len(makers))
-            name = (
-                f"{random.choice(words.QUALITIES)} {random.choice(words.MATERIALS)} {random.choice(things)}"
-            )
+            name = f"{random.choice(words.QUALITIES)} {random.choice(words.MATERIALS)} {random.choice(things)}"
             yield Product(
                 pk=index + 1,
                 name=f"{name} by {makers[maker]}",
@@ -171,9 +169,7 @@ class Shop:
         for product_id, count in enumerate(self._images, 1):
             for position in range(count):
                 path = f"images/p{product_id}-{position}.svg"
-                yield ProductImage(
-                    product_id=product_id, path=path, alt=f"View {position + 1}", position=position
-                )
+                yield ProductImage(product_id=product_id, path=path, alt=f"View {position + 1}", position=position)
 
     def variants(self) -> Iterator[Variant]:
         """Yield each product's sizes and colours."""

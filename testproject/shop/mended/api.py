@@ -39,9 +39,7 @@ class ProductViewSet(viewsets.ReadOnlyModelViewSet[Product]):
 class CategoryViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[Category]):
     """All categories in one answer."""
 
-    queryset = (
-        Category.objects.order_by("slug").select_related("parent").annotate(products_count=Count("products"))
-    )
+    queryset = Category.objects.order_by("slug").select_related("parent").annotate(products_count=Count("products"))
     serializer_class = CategorySerializer
     pagination_class = None
 

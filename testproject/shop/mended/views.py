@@ -90,9 +90,7 @@ def search(request: HttpRequest) -> HttpResponse:
     """Find products by a part of their name."""
     term = request.GET.get("q", "").strip()
     matches = (
-        Product.objects.filter(name__icontains=term, is_active=True)
-        .select_related("brand")
-        .prefetch_related("images")
+        Product.objects.filter(name__icontains=term, is_active=True).select_related("brand").prefetch_related("images")
     )
     total = matches.count()
     products = matches.order_by("-sold", "pk")[:24]
@@ -133,13 +131,9 @@ def sales_report(request: HttpRequest, year: int, month: int) -> HttpResponse:
     start = datetime(year, month, 1, tzinfo=UTC)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
     waiting = (
-        Order.objects.filter(status=Order.Status.PENDING)
-        .order_by("-placed_at", "pk")
-        .select_related("customer")[:40]
+        Order.objects.filter(status=Order.Status.PENDING).order_by("-placed_at", "pk").select_related("customer")[:40]
     )
-    scarce = (
-        Variant.objects.filter(stock__lt=3).order_by("stock", "pk").select_related("product__category")[:40]
-    )
+    scarce = Variant.objects.filter(stock__lt=3).order_by("stock", "pk").select_related("product__category")[:40]
     placed = Order.objects.filter(placed_at__gte=start, placed_at__lt=end)
     by_status = placed.values("status").annotate(orders=Count("pk"), revenue=Sum("total")).order_by("status")
     best = placed.values("customer").annotate(spent=Sum("total")).order_by("-spent", "customer")[:20]
