@@ -41,6 +41,7 @@ class Group:
         "rows",
         "site",
         "slow",
+        "slow_seconds",
         "stacks",
         "statement",
         "verdict",
@@ -56,7 +57,7 @@ class Group:
         self.site = site
         self.order = self.last = order
         self.count = self.failed = self.rows = self.slow = 0
-        self.execute = self.fetch = self.max = 0.0
+        self.execute = self.fetch = self.max = self.slow_seconds = 0.0
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
         self.last_hashes: tuple[int, ...] = ()

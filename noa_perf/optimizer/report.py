@@ -221,23 +221,22 @@ def _folded(shape: Shape) -> str:
 
 def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, limit: float) -> Finding:
     group = dearest.group if dearest else None
+    p95 = shape.percentile(0.95)
     advised = [fault.cure for fault in plan.faults] if plan is not None else []
-    cure = " ".join(advised) or (
-        plan.unavailable if plan is not None and plan.unavailable else "Read its plan and its rows."
+    summary = (
+        f"{shape.slow} of {shape.count} runs took over {limit * 1000:.0f} ms{_where(group) if group else ''}: "
+        f"longest {shape.longest * 1000:.0f} ms, p95 about {p95 * 1000:.0f} ms."
     )
     return Finding(
         kind="slow_query",
         subject=(_model_of(group) if group else "") or "query",
-        summary=(
-            f"{shape.slow} of {shape.count} runs took over {limit * 1000:.0f} ms{_where(group) if group else ''}: "
-            f"longest {shape.longest * 1000:.0f} ms, p95 {shape.percentile(0.95) * 1000:.0f} ms."
-        ),
-        cure=cure,
+        summary=summary,
+        cure=" ".join(advised) or _without_fault(plan, rare=p95 < limit),
         code=plan.faults[0].code if plan is not None and plan.faults else "",
-        severity="high",
+        severity="high" if p95 >= limit else "low",
         change=_at(group) if group else None,
-        count=shape.count,
-        ms=shape.seconds * 1000,
+        count=shape.slow,
+        ms=shape.slow_seconds * 1000,
         alias=shape.alias,
         sql=shape.sql[:MAX_SQL],
         fingerprint=shape.digest,
@@ -245,12 +244,21 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
         where=_at(group) if group else None,
         template=_node(group) if group else None,
         evidence={
-            "p95_ms": round(shape.percentile(0.95) * 1000, 1),
+            "runs": shape.count,
+            "p95_ms": round(p95 * 1000, 1),
             "longest_ms": round(shape.longest * 1000, 1),
             "rows": shape.rows,
             "plan": plan.lines if plan is not None else [],
         },
     )
+
+
+def _without_fault(plan: plans.Reading | None, *, rare: bool) -> str:
+    if plan is not None and plan.unavailable:
+        return plan.unavailable
+    if rare:
+        return "Its plan shows no fault and most runs are quick: look for locks, or for load at that moment."
+    return "Its plan shows no fault: it reads or computes much. Ask for less of it, less often, or keep the answer."
 
 
 def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> Finding:

@@ -50,21 +50,24 @@ class Hit:
             if sample is not None and not group.rows:
                 group.wide = _wide_columns(sample)
             group.rows += rows
-            self._settle(group, before)
+            self._settle(group, before, seconds)
 
-    def _settle(self, group: Group, before: float) -> None:
+    def _settle(self, group: Group, before: float, added: float) -> None:
         old, new = bucket(before), bucket(self.seconds)
         if old != new:
             group.buckets[old] = group.buckets.get(old, 1) - 1
             group.buckets[new] = group.buckets.get(new, 0) + 1
-        self.judge(group)
+        self.judge(group, added)
 
-    def judge(self, group: Group) -> None:
-        """Note the longest time, and whether this query has become slow."""
+    def judge(self, group: Group, added: float) -> None:
+        """Note the longest time, and whether this query has become slow, ``added`` seconds later."""
         group.max = max(group.max, self.seconds)
-        if self.seconds >= self.slow_from and not self.was_slow:
+        if self.was_slow:
+            group.slow_seconds += added
+        elif self.seconds >= self.slow_from:
             self.was_slow = True
             group.slow += 1
+            group.slow_seconds += self.seconds
 
 
 class Scope:
@@ -128,7 +131,7 @@ class Scope:
             group.execute += seconds
             index = bucket(seconds)
             group.buckets[index] = group.buckets.get(index, 0) + 1
-            hit.judge(group)
+            hit.judge(group, 0.0)
             self.duplicates.note(group, statement, params)
             if group.count < 2:
                 return hit, None

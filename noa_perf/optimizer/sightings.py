@@ -22,6 +22,7 @@ class Shape:
     slow: int = 0
     rows: int = 0
     seconds: float = 0.0
+    slow_seconds: float = 0.0
     longest: float = 0.0
     wildcard: bool = False
     buckets: Counter[int] = field(default_factory=Counter)
@@ -33,18 +34,21 @@ class Shape:
         self.slow += group.slow
         self.rows += group.rows
         self.seconds += group.seconds
+        self.slow_seconds += group.slow_seconds
         self.longest = max(self.longest, group.max)
         self.wildcard = self.wildcard or group.wildcard
         self.buckets.update(group.buckets)
 
     def percentile(self, share: float) -> float:
-        """Return the seconds within which ``share`` (0 to 1) of the runs ended; the upper end of a power of two."""
+        """Return about the seconds within which ``share`` (0 to 1) of the runs ended, interpolated in powers of two."""
         wanted = share * sum(self.buckets.values())
         reached = 0
-        for index in sorted(self.buckets):
-            reached += self.buckets[index]
-            if reached >= wanted:
-                return min(float(1 << index) / 1_000_000, self.longest)
+        for index in sorted(index for index, count in self.buckets.items() if count > 0):
+            count = self.buckets[index]
+            if reached + count >= wanted:
+                low = (1 << index) / 2_000_000
+                return min(low + low * (wanted - reached) / count, self.longest)
+            reached += count
         return self.longest
 
 
