@@ -22,6 +22,7 @@ from noa_perf.optimizer.relations import Relation, RelationKind
 SINGLE = frozenset({RelationKind.FORWARD, RelationKind.REVERSE_ONE})
 MAX_DEPTH = 6
 
+_FROM = re.compile(r"\sFROM\s", re.IGNORECASE)
 _TABLES = re.compile(r'\b(?:FROM|JOIN)\s+["`\[]?(\w+)', re.IGNORECASE)
 
 
@@ -54,9 +55,21 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
     candidates = [
         other
         for other in others
-        if other is not group and other.statement.kind is Kind.SELECT and table in tables(other.statement.sql)
+        if other is not group and other.statement.kind is Kind.SELECT and _fetches(other.statement.sql, relation.model)
     ]
     return max(candidates, key=lambda other: _likelihood(other, table, relation.owner), default=None)
+
+
+def _fetches(sql: str, label: str) -> bool:
+    """Tell whether ``sql`` returns whole rows of a model: its table is read, and its key is among the columns."""
+    table, read = _table(label), tables(sql)
+    if table not in read:
+        return False
+    if read[0] != table:
+        return True  # joined, perhaps under an alias
+    columns = _FROM.split(sql, maxsplit=1)[0]
+    key = apps.get_model(label)._meta.pk
+    return re.search(rf"\b{re.escape(key.column or '')}\b|\*", columns) is not None
 
 
 def _likelihood(other: Group, table: str, owner: int) -> tuple[bool, int, int]:

@@ -286,9 +286,9 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> F
 def _builder(sighting: Sighting, chain: Lineage | None, form: str) -> Builder | None:
     if chain is None or chain.root is None or not chain.model:
         return None
-    node = chain.root.site.node
-    found = source.builder_in_frames(chain.root.site.frames, chain.model, node.contents if node else "")
-    return found or source.builder_in_view(sighting.view, chain.model, form)
+    hint = chain.root.site.node.contents if chain.root.site.node else ""
+    found = source.builder_in_frames(chain.root.site.frames, chain.model, hint)
+    return found or source.builder_in_view(sighting.view, chain.model, form, hint)
 
 
 def _common(sighting: Sighting) -> dict[str, Any]:

@@ -112,15 +112,16 @@ def builder_in_frames(frames: tuple[Frame, ...], model: str, hint: str = "") -> 
     return None
 
 
-def builder_in_view(view: Any, model: str, kind: str) -> Builder | None:
+def builder_in_view(view: Any, model: str, kind: str, hint: str = "") -> Builder | None:
     """Return the class attribute, method or line of ``view`` that builds the queryset of ``model``."""
     cls, admin = view_class(view)
     if cls is None:
-        return _builder_in_function(inspect.unwrap(view), model) if callable(view) else None
+        return _builder_in_function(inspect.unwrap(view), model, hint) if callable(view) else None
     if admin and kind == "select_related":
         return _attribute(cls, "list_select_related") or _class_line(cls, "list_select_related")
-    method = _own_method(cls, "get_queryset")
-    found = _builder_in_function(method, model) if method is not None else None
+    methods = [_own_method(cls, name) for name in ("get_queryset", "get_context_data")]
+    built = (_builder_in_function(method, model, hint) for method in methods if method is not None)
+    found = next((one for one in built if one is not None), None)
     if found is None and admin:
         return _class_line(cls, "get_queryset")
     return found or _model_attribute(cls, model)
@@ -183,13 +184,13 @@ def _class_node(path: str, cls: type) -> ast.ClassDef | None:
     return found[-1] if found else None
 
 
-def _builder_in_function(function: Any, model: str) -> Builder | None:
+def _builder_in_function(function: Any, model: str, hint: str = "") -> Builder | None:
     function = inspect.unwrap(function)
     code = getattr(function, "__code__", None)
     if code is None or kinds[code.co_filename] != APPLICATION:
         return None
     tree = function_of(code)
-    return None if tree is None else _builder_near(tree, 0, function.__module__, code.co_filename, model)
+    return None if tree is None else _builder_near(tree, 0, function.__module__, code.co_filename, model, hint=hint)
 
 
 def _builder_near(
@@ -200,8 +201,8 @@ def _builder_near(
     name = getattr(tree, "name", "<module>")
     statement = statement_at(tree, line) if line else None
     near: list[Builder] = []
-    if statement is not None:
-        parts = _hinted(statement, hint) or head(statement)
+    parts = _hinted(tree, hint) or (head(statement) if statement is not None else [])
+    if parts:
         near = _lists([one for part in parts for one in finder.builders(part, name)])
         near = near or _lists(_by_name(tree, parts, finder, name))
     every = near or _lists(list(finder.builders(tree, name)))
@@ -211,15 +212,19 @@ def _builder_near(
     return replace(max(before, key=lambda one: one.line), certain=False) if before else None
 
 
-def _hinted(statement: ast.stmt, hint: str) -> list[ast.AST]:
-    """Return what ``statement`` passes to a template under a name that the template's node, ``hint``, mentions."""
+def _hinted(tree: ast.AST, hint: str) -> list[ast.AST]:
+    """Return what ``tree`` puts into a dict (a template's context) under a name that a template's node mentions."""
     words = set(re.findall(r"\w+", hint.rpartition(" in ")[2]))  # of "for product in related": related
     found: list[ast.AST] = []
-    for part in head(statement) if words else ():
-        for node in ast.walk(part):
-            if isinstance(node, ast.Dict):
-                pairs = zip(node.keys, node.values, strict=True)
-                found += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value in words]
+    for node in ast.walk(tree) if words else ():
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            found += [value for key, value in pairs if isinstance(key, ast.Constant) and key.value in words]
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+            key = node.targets[0].slice
+            found += [node.value] if isinstance(key, ast.Constant) and key.value in words else []
+        elif isinstance(node, ast.Call):
+            found += [keyword.value for keyword in node.keywords if keyword.arg in words]
     return found
 
 

@@ -332,6 +332,20 @@ def test_line_is_a_guess_where_two_could_be_meant():
     assert "guess" in found.cure
 
 
+def test_the_templates_node_tells_two_querysets_of_one_view_apart():
+    def block() -> None:
+        cheap = Book.objects.filter(price=0).order_by("title")
+        thick = Book.objects.filter(pages__gte=0).order_by("-pages")
+        context = {"cheap": [len(cheap)]}
+        context["thick"] = thick
+        render("{% for book in thick %}{{ book.author.name }}{% endfor %}", **context)
+
+    (found,) = findings_of(block, "n_plus_one")
+
+    assert found.change.line == block.__code__.co_firstlineno + 2
+    assert found.certain
+
+
 async def _async_get() -> None:
     async for book in Book.objects.all():
         await Author.objects.aget(pk=book.author_id)
