@@ -133,9 +133,7 @@ def outcome(name: str, python: str) -> str:
     suite = ET.parse(path).getroot().find("testsuite")
     if suite is None:
         return "not finished"
-    total, failures, errors, skipped = (
-        int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")
-    )
+    total, failures, errors, skipped = (int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped"))
     bad = failures + errors
     return f"ran, {total - bad - skipped} passed, {bad} failed, {skipped} skipped"
 

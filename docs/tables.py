@@ -48,9 +48,7 @@ def settings() -> dict[str, Rows]:
     from noa_perf.core.conf import Section
 
     list(modules("conf"))
-    return {
-        name or "ROOT": list(section_rows(section.cls)) for name, section in sorted(Section.registry.items())
-    }
+    return {name or "ROOT": list(section_rows(section.cls)) for name, section in sorted(Section.registry.items())}
 
 
 def section_rows(cls: type) -> Iterator[list[str]]:

@@ -37,11 +37,7 @@ def test_each_check_id_has_one_meaning() -> None:
 def test_every_page_is_reachable_from_the_index() -> None:
     docs = tables.REFERENCE.parent
     listed = set(re.findall(r"^([a-z-]+/[a-z0-9-]+)$", (docs / "index.md").read_text(), re.MULTILINE))
-    pages = {
-        str(path.relative_to(docs).with_suffix(""))
-        for path in docs.glob("*/*.md")
-        if "_build" not in path.parts
-    }
+    pages = {str(path.relative_to(docs).with_suffix("")) for path in docs.glob("*/*.md") if "_build" not in path.parts}
     assert listed == pages
 
 

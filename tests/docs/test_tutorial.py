@@ -55,9 +55,7 @@ def run(folder: Path, block: str) -> None:
         command, _, expected = part.partition("\n")
         if command.startswith(SKIPPED):
             continue
-        done = subprocess.run(
-            command, check=False, shell=True, cwd=folder, env=kept, capture_output=True, text=True
-        )
+        done = subprocess.run(command, check=False, shell=True, cwd=folder, env=kept, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert settled(done.stdout) == settled(expected), f"{command} printed\n{done.stdout}"
 

@@ -61,9 +61,7 @@ def constraints() -> list[str]:
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """Run a command away from this process's own import path; return what it printed."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "DJANGO_"))}
-    done = subprocess.run(
-        [*map(str, command)], check=False, cwd=cwd, env=kept, capture_output=True, text=True
-    )
+    done = subprocess.run([*map(str, command)], check=False, cwd=cwd, env=kept, capture_output=True, text=True)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -99,9 +97,7 @@ def test_sdist_holds_the_package_and_its_papers(distributions: dict[str, Path]) 
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_installs_into_an_empty_environment(
-    kind: str, distributions: dict[str, Path], tmp_path: Path
-) -> None:
+def test_installs_into_an_empty_environment(kind: str, distributions: dict[str, Path], tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True, symlinks=True)
     python = tmp_path / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", *constraints(), distributions[kind], cwd=tmp_path)

@@ -39,9 +39,7 @@ class Site:
             capture_output=True,
             text=True,
         )
-        assert done.returncode in expect, (
-            f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        )
+        assert done.returncode in expect, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def keep(self) -> None:
@@ -72,9 +70,7 @@ class Site:
         """Return perf_report's JSON over the pages of one kind of user."""
         user = ("--as", "staff") if kind == "staff" else ()
         urls = [part for url in self.urls(kind) for part in ("--url", url)]
-        printed = self.run(
-            "perf_report", *urls, *user, "--format", "json", noa_perf=True, expect=(HEALTHY, FINDINGS)
-        )
+        printed = self.run("perf_report", *urls, *user, "--format", "json", noa_perf=True, expect=(HEALTHY, FINDINGS))
         found: dict[str, Any] = json.loads(printed)
         return found
 
@@ -243,8 +239,6 @@ def test_a_report_writes_nothing(site: Site) -> None:
 def test_the_same_site_gives_the_same_findings(site: Site) -> None:
     def shape() -> list[tuple[Any, ...]]:
         findings = site.report("visitor")["findings"]
-        return sorted(
-            (each["kind"], each["subject"], each["fingerprint"], each["count"]) for each in findings
-        )
+        return sorted((each["kind"], each["subject"], each["fingerprint"], each["count"]) for each in findings)
 
     assert shape() == shape()

@@ -29,9 +29,7 @@ def visitor() -> list[str]:
     """Return the shop's public pages."""
     products = Product.objects.browsable()
     chosen = [
-        products.filter(structure=Product.STANDALONE, recommended_products__isnull=False)
-        .order_by("pk")
-        .first(),
+        products.filter(structure=Product.STANDALONE, recommended_products__isnull=False).order_by("pk").first(),
         products.filter(structure=Product.PARENT).order_by("pk").first(),
         products.alias(count=Count("reviews")).filter(count__gte=4).order_by("pk").first(),
     ]
@@ -41,9 +39,7 @@ def visitor() -> list[str]:
         "/catalogue/?page=2",
         *[each.get_absolute_url() for each in (categories[0], categories.last())],
         *[each.get_absolute_url() for each in chosen],
-        reverse(
-            "catalogue:reviews-list", kwargs={"product_slug": chosen[2].slug, "product_pk": chosen[2].pk}
-        ),
+        reverse("catalogue:reviews-list", kwargs={"product_slug": chosen[2].slug, "product_pk": chosen[2].pk}),
         "/search/?q=lamp",
         "/offers/",
         "/basket/",
