@@ -26,7 +26,9 @@ class OptimizerConfig(AppConfig):
         checks.register(own.check_middleware)
         checks.register(own.check_vendors)
         if conf.enabled("OPTIMIZER"):
-            from noa_perf.optimizer import capture, entries
+            from noa_perf.optimizer import capture, collector, entries, notify
 
             capture.install()
             entries.install()
+            collector.install()
+            notify.install()

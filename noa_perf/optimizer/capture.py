@@ -116,6 +116,11 @@ def quiet() -> Iterator[None]:
         _quiet.reset(token)
 
 
+def is_quiet() -> bool:
+    """Tell whether what is being seen is collected for a report."""
+    return _quiet.get()
+
+
 def on_closed(listener: Callable[[Scope], None]) -> None:
     """Call ``listener`` with each outermost scope when it closes."""
     if listener not in _listeners:
@@ -196,7 +201,7 @@ def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: f
             _time_fetches(context["cursor"], hit)
     except Exception:
         faults.note("record")
-    for owner, group in () if _quiet.get() else found:
+    for owner, group in () if is_quiet() else found:
         for listener in _on_found:
             listener(owner, group)  # may raise NPlusOneError, and only that, on purpose
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import warnings
 from typing import Any
 
 from noa_perf.core.findings import Finding
 from noa_perf.optimizer import capture, lineage, report
-from noa_perf.optimizer.callsite import relative
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import allow, misuse
-from noa_perf.optimizer.exceptions import NPlusOneError
 from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.groups import Group, Verdict
 from noa_perf.optimizer.scopes import Scope
 from noa_perf.optimizer.sightings import Route, Shape, Sighting
-from noa_perf.optimizer.signals import n_plus_one_found
-
-logger = logging.getLogger("noa_perf.optimizer")
 
 MAX_ROUTES = 1_000
 
 
 class Collector:
-    """Adds scopes up. Give it to :func:`noa_perf.optimizer.capture.on_closed`, as the module's own ``collector`` is."""
+    """Adds scopes up; a report that wants only what it caused has one of its own."""
 
     def __init__(self) -> None:
         """Start from nothing."""
@@ -46,7 +39,6 @@ class Collector:
             self.scopes = self.queries = self.failed = self.forgotten = 0
             self.execute = self.fetch = 0.0
             self.allowed: set[str] = set()
-            self._spoken: set[tuple[Any, ...]] = set()
 
     def add(self, scope: Scope) -> None:
         """Add a closed scope."""
@@ -62,36 +54,9 @@ class Collector:
                 self._add_suspicions(scope, group)
             self._add_duplicates(scope)
 
-    def found(self, scope: Scope, group: Group) -> None:
-        """Do what ``ON_N_PLUS_ONE`` says about a group that has just become an N+1."""
-        if group.verdict is not Verdict.N_PLUS_ONE or self.allows(group):
-            return
-        n_plus_one_found.send_robust(sender=Scope, group=group)
-        action = settings().on_n_plus_one
-        if action == "raise":
-            raise NPlusOneError(describe(group))
-        spoken = (group.alias, group.statement.folded, *group.key[2])
-        if action == "collect" or spoken in self._spoken:
-            return
-        if len(self._spoken) < settings().max_fingerprints:
-            self._spoken.add(spoken)
-        if action == "warn":
-            warnings.warn(describe(group), RuntimeWarning, stacklevel=2)
-        else:
-            logger.warning("%s", describe(group), extra={"fingerprint": group.statement.digest, "scope": scope.name})
-
     def allows(self, group: Group) -> bool:
         """Tell whether an entry of ``ALLOW`` covers ``group``, and remember that the entry is needed."""
-        entries = settings().allow
-        if not entries:
-            return False
-        frames = group.site.frames
-        entry = allow.matching(
-            entries,
-            subject=group.relation.subject if group.relation else "",
-            path=relative(frames[0].code.co_filename) if frames else "",
-            digest=group.statement.digest,
-        )
+        entry = allow.entry_for(group)
         if entry is not None:
             self.allowed.add(entry)
         return entry is not None
@@ -181,16 +146,10 @@ class Collector:
             del table[key]
 
 
-def describe(group: Group) -> str:
-    """Return one line about an N+1 as it is being found: enough for a log, a warning or an error."""
-    subject = group.relation.subject if group.relation else group.statement.folded[:80]
-    frames, node = group.site.frames, group.site.node
-    at = f" at {relative(frames[0].code.co_filename)}:{frames[0].line}" if frames else ""
-    inside = f" (template {node.template}:{node.line})" if node else ""
-    return f"N+1: {subject} is fetched once for each row{at}{inside}; manage.py perf_report names the cure"
-
-
 collector = Collector()
-os.register_at_fork(after_in_child=collector.unlock)
-capture.on_closed(collector.add)
-capture.on_found(collector.found)
+
+
+def install() -> None:
+    """Add up every scope of this process, from now on."""
+    capture.on_closed(collector.add)
+    os.register_at_fork(after_in_child=collector.unlock)

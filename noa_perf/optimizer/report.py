@@ -52,7 +52,7 @@ def _n_plus_one(sighting: Sighting) -> Finding:
     change = _place(builder) or place
     advised = f"Add {cure.code} to {_target(builder, change)}: {cure.text}" if cure.form in EAGER else cure.text
     each = sighting.count / sighting.scopes
-    summary = f"{each:.0f}× {subject}{_where(group)}: one query for each row."
+    summary = f"{each:.0f}× {subject}{where(group)}: one query for each row."
     return Finding(
         kind="n_plus_one",
         subject=subject,
@@ -87,7 +87,7 @@ def _write_loop(sighting: Sighting) -> Finding:
     return Finding(
         kind="write_loop",
         subject=subject,
-        summary=f"{each:.0f} writes one by one{_where(sighting.group)}.",
+        summary=f"{each:.0f} writes one by one{where(sighting.group)}.",
         cure=cure.text,
         code=cure.code,
         change=_at(sighting.group),
@@ -105,7 +105,7 @@ def _duplicate(sighting: Sighting) -> Finding:
     return Finding(
         kind="duplicate",
         subject=model or _table_of(first) or "query",
-        summary=f"{each:.0f}× the same query with the same values{_where(first)}{more}.",
+        summary=f"{each:.0f}× the same query with the same values{where(first)}{more}.",
         cure=f"Keep what {at} fetched and pass it on; nothing was written in between.",
         code="",
         severity="medium" if each > 2 else "low",
@@ -132,7 +132,7 @@ def _misuse(sighting: Sighting) -> Finding | None:
     return Finding(
         kind=sighting.kind,
         subject=_model_of(group) or _table_of(group),
-        summary=f"{_MISUSES[sighting.kind]}{_where(group)}: {group.rows:,} rows fetched.",
+        summary=f"{_MISUSES[sighting.kind]}{where(group)}: {group.rows:,} rows fetched.",
         cure=confirmed.cure,
         code=confirmed.code,
         severity="low" if group.rows < 100 else "medium",
@@ -224,7 +224,7 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
     p95 = shape.percentile(0.95)
     advised = [fault.cure for fault in plan.faults] if plan is not None else []
     summary = (
-        f"{shape.slow} of {shape.count} runs took over {limit * 1000:.0f} ms{_where(group) if group else ''}: "
+        f"{shape.slow} of {shape.count} runs took over {limit * 1000:.0f} ms{where(group) if group else ''}: "
         f"longest {shape.longest * 1000:.0f} ms, p95 about {p95 * 1000:.0f} ms."
     )
     return Finding(
@@ -266,7 +266,7 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> F
     return Finding(
         kind=fault.kind,
         subject=fault.subject,
-        summary=f"{fault.summary}{_where(group) if group else ''}.",
+        summary=f"{fault.summary}{where(group) if group else ''}.",
         cure=fault.cure,
         code=fault.code,
         change=fault.change or (_at(group) if group else None),
@@ -322,7 +322,8 @@ def _place(builder: Builder | None) -> Place | None:
     return Place(file=relative(builder.file), line=builder.line, name=builder.name) if builder is not None else None
 
 
-def _where(group: Group) -> str:
+def where(group: Group) -> str:
+    """Return where ``group`` came from, as the end of a sentence: `` at shop/views.py:41 (template list.html:8)``."""
     at, node = _at(group), _node(group)
     inside = f" (template {node.name}:{node.line})" if node else ""
     return (f" at {at}" if at else "") + inside

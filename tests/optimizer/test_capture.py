@@ -16,9 +16,11 @@ from django.core.management import call_command
 from django.db import OperationalError, connection, connections, transaction
 
 from noa_perf import optimizer
-from noa_perf.optimizer import callsite, capture, fingerprint
+from noa_perf.core.clock import ManualClock
+from noa_perf.optimizer import callsite, capture, fingerprint, notify
 from noa_perf.optimizer.collector import Collector, collector
 from noa_perf.optimizer.detectors.duplicate import MAX_SEEN
+from noa_perf.optimizer.notify import Notifier
 from noa_perf.optimizer.scopes import Scope, current
 from tests.library.fill import fill
 from tests.library.models import Author, Publisher, Tag
@@ -324,6 +326,24 @@ def test_a_command_that_the_settings_ignore_runs_unwatched(settings):
         call_command("count_books", stdout=io.StringIO())
 
     assert seen == []
+
+
+def test_a_slow_query_is_logged_with_its_line_now_and_then(settings, caplog):
+    settings.NOA_PERF = {"OPTIMIZER": {"SLOW_QUERY_MS": 0}}
+    clock = ManualClock()
+    notifier = Notifier(clock)
+    with caplog.at_level(logging.WARNING, "noa_perf.optimizer"):
+        for _ in range(3):
+            with optimizer.scope("x") as scope:
+                Author.objects.filter(name="secret").first()
+            notifier.closed(scope)
+        first = [message for message in caplog.messages if "library_author" in message]
+        clock.advance(notify.SLOW_AGAIN_AFTER)
+        notifier.closed(scope)
+
+    assert "test_capture.py" in first[0]
+    assert "secret" not in caplog.text
+    assert len(caplog.messages) == len(first) + 1
 
 
 def test_an_n_plus_one_is_logged_once_with_its_line(caplog):

@@ -336,7 +336,7 @@ def test_the_templates_node_tells_two_querysets_of_one_view_apart():
     def block() -> None:
         cheap = Book.objects.filter(price=0).order_by("title")
         thick = Book.objects.filter(pages__gte=0).order_by("-pages")
-        context = {"cheap": [len(cheap)]}
+        context: dict[str, Any] = {"cheap": [len(cheap)]}
         context["thick"] = thick
         render("{% for book in thick %}{{ book.author.name }}{% endfor %}", **context)
 

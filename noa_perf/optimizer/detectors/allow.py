@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatch
 
+from noa_perf.optimizer.callsite import relative
+from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.groups import Group
+
 _RELATION = re.compile(r"^\w+(\.objects)?\.\w+(\(\))?$")
 
 
@@ -27,3 +31,17 @@ def matching(entries: tuple[str, ...], *, subject: str, path: str, digest: str) 
         if prefix == "fingerprint" and digest.startswith(rest):
             return entry
     return None
+
+
+def entry_for(group: Group) -> str | None:
+    """Return the entry of ``ALLOW`` that covers ``group``, or None."""
+    entries = settings().allow
+    if not entries:
+        return None
+    frames = group.site.frames
+    return matching(
+        entries,
+        subject=group.relation.subject if group.relation else "",
+        path=relative(frames[0].code.co_filename) if frames else "",
+        digest=group.statement.digest,
+    )
