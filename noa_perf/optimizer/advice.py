@@ -14,6 +14,8 @@ from noa_perf.optimizer.source import Builder
 
 MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, RelationKind.GENERIC_RELATION})
 
+RANGES = frozenset({"gt", "gte", "lt", "lte", "range"})
+
 _AGGREGATE = re.compile(r'\b(SUM|AVG|MIN|MAX|COUNT)\(\s*(?:DISTINCT\s+)?["`]\w+["`]\.["`](\w+)["`]', re.IGNORECASE)
 _WRITES = {
     "INSERT": (
@@ -106,6 +108,8 @@ def _of_model(relation: Relation, group: Group) -> Cure:
     if operation in ("get", "first", "last") and key and _unique(relation.model, key):
         return _in_bulk(relation, "Fetch all that the loop needs before it", "" if _is_pk(relation.model, key) else key)
     name = key or (fields[0] if fields else "pk")
+    if relation.lookups and relation.lookups <= RANGES:
+        return _of_ranges(relation, group, name)
     if operation in ("count", "aggregate"):
         code = f'.values("{name}").annotate(n=Count("pk"))'
         if operation == "aggregate":
@@ -115,7 +119,16 @@ def _of_model(relation: Relation, group: Group) -> Cure:
         code = f'.values_list("{name}", flat=True)'
         return Cure(code, f"Ask once which exist: set({model}.objects.filter({name}__in=...){code}).")
     code = f".filter({name}__in=...)"
+    if "in" in relation.lookups:
+        return Cure(code, f"Each run has a list of its own: join the lists, and ask once: {model}.objects{code}.")
     return Cure(code, f"Ask once for all rows, before the loop: {model}.objects{code}, then group them by {name}.")
+
+
+def _of_ranges(relation: Relation, group: Group, name: str) -> Cure:
+    value = _aggregate(group) if relation.operation == "aggregate" else 'Count("pk")'
+    code = f'.annotate(period=Trunc("{name}", "...")).values("period").annotate(value={value})'
+    model = _model_name(relation.model)
+    return Cure(code, f"Ask once for all ranges: {model}.objects{code} for dates, Case(When(...)) for other ranges.")
 
 
 def _in_bulk(relation: Relation, lead: str, field: str = "") -> Cure:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import asgiref.sync
 import django
+import django.core.handlers.base
 import django.template.base
 from django.apps import apps
 
@@ -50,7 +51,10 @@ Key = tuple[Any, ...]
 _TEMPLATE_BASE = django.template.base.__file__
 _ASGIREF_SYNC = asgiref.sync.__file__
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_EDGES = frozenset({os.path.join(os.path.dirname(os.path.abspath(__file__)), "middleware.py")})
+# Beyond these no caller knows anything of the query: our own middleware, and the handler that called the view.
+_EDGES = frozenset(
+    {os.path.join(os.path.dirname(os.path.abspath(__file__)), "middleware.py"), django.core.handlers.base.__file__}
+)
 
 
 class Frame(NamedTuple):
@@ -167,7 +171,7 @@ def _new_spot(code: CodeType, offset: int) -> int:
     return spot
 
 
-def key_of(frame: FrameType | None) -> Key:
+def key_of(frame: FrameType | None) -> Key:  # noqa: C901  (the hot path: a call would cost more than a branch)
     """Return what tells the place of a query from any other place, walking out from ``frame``.
 
     This is the hot path: a dict look-up and a step for each frame, and nothing else but for what is kept.
@@ -183,6 +187,9 @@ def key_of(frame: FrameType | None) -> Key:
         if kind == PLUMBING:
             pass
         elif kind == APPLICATION:
+            if node_found and _renders_node(frame):
+                frame = frame.f_back
+                continue
             parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
             found += 1
             if found == SITE_FRAMES:
@@ -239,9 +246,8 @@ def site_of(frame: FrameType | None) -> Site:
         code = frame.f_code
         kind = kinds[code.co_filename]
         if kind == APPLICATION:
-            frames.append(Frame(code, frame.f_lineno, frame.f_globals.get("__name__", "")))
-            if len(frames) == SITE_FRAMES:
-                break
+            if len(frames) < SITE_FRAMES and not (node is not None and _renders_node(frame)):
+                frames.append(Frame(code, frame.f_lineno, frame.f_globals.get("__name__", "")))
         elif kind == TEMPLATE and code.co_name == "render_annotated":
             node = node or _node(frame.f_locals.get("self"))
         elif kind == BRIDGE and code.co_name == "thread_handler":
@@ -253,6 +259,11 @@ def site_of(frame: FrameType | None) -> Site:
             operations.append(_operation(frame))
         frame = frame.f_back
     return Site(tuple(frames), node, tuple(operations))
+
+
+def _renders_node(frame: FrameType) -> bool:
+    """Tell whether a frame of the site only renders a block tag around the template node that ran the query."""
+    return frame.f_code.co_name == "render" and isinstance(frame.f_locals.get("self"), django.template.base.Node)
 
 
 def carry(frame: FrameType | None) -> None:

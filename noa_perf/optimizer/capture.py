@@ -63,6 +63,11 @@ class Faults:
         """Start from none."""
         self.counts: dict[str, int] = {}
 
+    @property
+    def total(self) -> int:
+        """How many there were in all."""
+        return sum(self.counts.values())
+
     def note(self, where: str) -> None:
         """Count the exception being handled; log it the first time it happens at ``where``."""
         self.counts[where] = self.counts.get(where, 0) + 1

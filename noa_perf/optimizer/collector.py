@@ -103,7 +103,9 @@ class Collector:
 
     def _add_suspicions(self, scope: Scope, group: Group) -> None:
         if group.verdict is Verdict.N_PLUS_ONE and not self.allows(group):
-            self._sight("n_plus_one", scope, group, group.count, group.seconds)
+            dragged = [other for other in scope.groups.values() if other.prefetch is not None and other.parent is group]
+            queries = group.count + sum(other.count for other in dragged)
+            self._sight("n_plus_one", scope, group, queries, group.seconds + sum(other.seconds for other in dragged))
         elif group.verdict is Verdict.WRITE_LOOP:
             self._sight("write_loop", scope, group, group.count, group.seconds)
         elif group.statement.kind is Kind.SELECT and group.verdict is Verdict.NONE:

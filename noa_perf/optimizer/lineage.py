@@ -72,11 +72,11 @@ def _fetches(sql: str, label: str) -> bool:
     return re.search(rf"\b{re.escape(key.column or '')}\b|\*", columns) is not None
 
 
-def _likelihood(other: Group, table: str, owner: int) -> tuple[bool, int, int]:
+def _likelihood(other: Group, table: str, owner: int) -> tuple[int, bool, int]:
     # A query of single rows brought the instance only if it has just asked for its key; a list may have.
     asked = 2 if owner and owner in other.last_hashes else 0
     provenance = 1 if other.rows > other.count else asked
-    return tables(other.statement.sql)[0] == table, provenance, other.last
+    return provenance, tables(other.statement.sql)[0] == table, other.last
 
 
 def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
@@ -103,7 +103,7 @@ def trace(group: Group) -> Lineage:
             prefix, root_model = here.prefetch
             path[:0] = prefix.split("__")
             return Lineage(here.parent or here, root_model, tuple(path), False)
-        joined = _join_path(tables(here.statement.sql), model)
+        joined = _join_path(here.statement.sql, model)
         if joined is None:
             break
         path[:0] = joined[1]
@@ -130,9 +130,9 @@ def _is_step(relation: Relation | None) -> bool:
     )
 
 
-def _join_path(read: tuple[str, ...], model: str) -> tuple[str, list[str]] | None:
+def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
     """Return the main model of a statement and the forward path from it to ``model`` over the tables it joins."""
-    target = _table(model)
+    read, target = tables(sql), _table(model)
     if not read or target not in read:
         return None
     if read[0] == target:
@@ -147,11 +147,17 @@ def _join_path(read: tuple[str, ...], model: str) -> tuple[str, list[str]] | Non
             related = getattr(one, "related_model", None)
             if not one.is_relation or not (one.many_to_one or one.one_to_one) or related in (None, "self"):
                 continue
+            if not _joins_by(sql, at._meta.db_table, getattr(one, "column", None)):
+                continue
             if related._meta.db_table == target:
                 return start._meta.label, [*path, one.name]
             if related._meta.db_table in read and len(path) < 3:
                 pending.append((related, [*path, one.name]))
     return None
+
+
+def _joins_by(sql: str, table: str, column: str | None) -> bool:
+    return column is not None and re.search(rf'{table}["`]?\.["`]?{column}["`]? = ["`]?\w+["`]?\.', sql) is not None
 
 
 def _table(label: str) -> str:

@@ -50,6 +50,8 @@ class Relation:
     """Fields compared in the WHERE clause beyond the relation itself."""
     plain: bool = False
     """True when a related manager's rows were asked for as they are (``.all()``), so that a prefetch serves them."""
+    lookups: frozenset[str] = frozenset()
+    """Names of the lookups used in the WHERE clause: ``exact``, ``in``, ``gte``, …"""
     owner: int = 0
     """Hash of the primary key of the instance whose attribute was read, to tell where it came from; 0 if unknown."""
 
@@ -164,10 +166,9 @@ def _refresh(this: Any, frame: FrameType, operation: str) -> Relation | None:
 
 def _prefetch(this: Any, frame: FrameType, operation: str) -> Relation | None:
     instances = frame.f_locals.get("model_instances") or ()
-    lookups = frame.f_locals.get("related_lookups") or ()
     if not instances:
         return None
-    name = ", ".join(str(getattr(lookup, "prefetch_to", lookup)) for lookup in lookups)
+    name = str(getattr(frame.f_locals.get("lookup"), "prefetch_to", ""))
     return Relation(RelationKind.PREFETCH, _label(type(instances[0])), name, "", "prefetch_related_objects")
 
 
@@ -213,7 +214,10 @@ def _of_queryset(queryset: Any, operation: str) -> Relation | None:
         return _related(origin, queryset, operation, compared)
     if not operation and getattr(queryset, "_fields", None):
         operation = "values"
-    return Relation(RelationKind.MODEL, _label(model), "", _label(model), operation or "all", _names(compared))
+    lookups = frozenset(lookup for _, lookup in compared.values())
+    return Relation(
+        RelationKind.MODEL, _label(model), "", _label(model), operation or "all", _names(compared), lookups=lookups
+    )
 
 
 class _Origin(NamedTuple):
@@ -267,7 +271,7 @@ def _generic_relation(queryset: Any, compared: dict[Any, Any]) -> _Origin | None
     for foreign in queryset.model._meta.private_fields:
         if not isinstance(foreign, GenericForeignKey) or not {foreign.ct_field, foreign.fk_field} <= by_name.keys():
             continue
-        owner = _content_type_model(compared[by_name[foreign.ct_field]])
+        owner = _content_type_model(compared[by_name[foreign.ct_field]][0])
         for field in owner._meta.private_fields if owner is not None else ():
             if (
                 getattr(field, "related_model", None) is queryset.model
@@ -288,16 +292,16 @@ def _content_type_model(identity: Any) -> Any:
     return None
 
 
-def _compared(queryset: Any) -> dict[Any, Any]:
-    """Return the fields that the WHERE clause compares, each with the (last) value it is compared with."""
-    found: dict[Any, Any] = {}
+def _compared(queryset: Any) -> dict[Any, tuple[Any, str]]:
+    """Return the fields that the WHERE clause compares, each with the (last) value and the lookup."""
+    found: dict[Any, tuple[Any, str]] = {}
     pending = [queryset.query.where] if getattr(queryset, "query", None) is not None else []
     while pending:
         node = pending.pop()
         pending.extend(getattr(node, "children", ()) or ())
         target = getattr(getattr(node, "lhs", None), "target", None)
         if target is not None:
-            found[target] = getattr(node, "rhs", None)
+            found[target] = getattr(node, "rhs", None), getattr(node, "lookup_name", "")
     return found
 
 

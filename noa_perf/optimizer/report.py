@@ -238,7 +238,7 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
         count=shape.slow,
         ms=shape.slow_seconds * 1000,
         alias=shape.alias,
-        sql=shape.sql[:MAX_SQL],
+        sql=_folded(shape)[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
         where=_at(group) if group else None,
@@ -274,7 +274,7 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> F
         count=shape.count,
         ms=shape.seconds * 1000,
         alias=shape.alias,
-        sql=shape.sql[:MAX_SQL],
+        sql=_folded(shape)[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
         where=_at(group) if group else None,
@@ -300,7 +300,7 @@ def _common(sighting: Sighting) -> dict[str, Any]:
         "count": sighting.count,
         "ms": sighting.seconds * 1000,
         "alias": group.alias,
-        "sql": group.statement.sql[:MAX_SQL],
+        "sql": group.statement.folded[:MAX_SQL],
         "fingerprint": group.statement.digest,
     }
 

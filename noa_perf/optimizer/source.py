@@ -119,12 +119,25 @@ def builder_in_view(view: Any, model: str, kind: str, hint: str = "") -> Builder
         return _builder_in_function(inspect.unwrap(view), model, hint) if callable(view) else None
     if admin and kind == "select_related":
         return _attribute(cls, "list_select_related") or _class_line(cls, "list_select_related")
-    methods = [_own_method(cls, name) for name in ("get_queryset", "get_context_data")]
-    built = (_builder_in_function(method, model, hint) for method in methods if method is not None)
+    own = _own_method(cls, "get_queryset")
+    methods = [method for method in (own, _own_method(cls, "get_context_data")) if method is not None]
+    built = (_builder_in_function(method, model, hint) for method in methods)
     found = next((one for one in built if one is not None), None)
-    if found is None and admin:
+    if found is not None:
+        return found
+    if admin:
         return _class_line(cls, "get_queryset")
-    return found or _model_attribute(cls, model)
+    # Its own method that asks no parent for the queryset builds it, in a way not understood here.
+    return _model_attribute(cls, model) if own is None or _asks_parent(own) else _whole(own)
+
+
+def _asks_parent(method: Any) -> bool:
+    return bool({"get_queryset", "queryset"} & set(method.__code__.co_names))
+
+
+def _whole(method: Any) -> Builder:
+    code = method.__code__
+    return Builder(code.co_filename, code.co_firstlineno, code.co_firstlineno, code.co_qualname, certain=False)
 
 
 def _model_attribute(cls: type, model: str) -> Builder | None:
@@ -311,6 +324,8 @@ class _Finder:
     def _roots_in_model(self, root: ast.expr, chain: list[str]) -> bool:
         if not isinstance(root, ast.Name) or not chain or self.model is None:
             return False
+        if root.id == "self" and len(chain) > 1 and chain[0] == "model":
+            return isinstance(getattr(self.model, chain[1], None), Manager | BaseManager)
         value = self.globals.get(root.id)
         if value is None:
             return root.id == self.model.__name__ and (chain[0] == "objects" or chain[0].endswith("manager"))

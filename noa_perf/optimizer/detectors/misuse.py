@@ -48,7 +48,7 @@ class Misuse:
 def suspicions(group: Group) -> Iterator[str]:
     """Yield the kinds of misuse that the way ``group`` was evaluated allows for; decided without reading a file."""
     operations, site = group.site.operations, group.site
-    if operations and site.frames and site.node is None and operations[-1] in BY_OPERATION:
+    if group.rows and operations and site.frames and site.node is None and operations[-1] in BY_OPERATION:
         yield BY_OPERATION[operations[-1]]
     if group.wide and group.rows >= MIN_ROWS and group.rows * sum(group.wide.values()) >= MIN_BYTES:
         yield "unread_columns"

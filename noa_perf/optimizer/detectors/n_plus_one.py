@@ -62,7 +62,8 @@ def _exempt(group: Group, statement: Statement) -> bool:
     operations = {name.rpartition(".")[2] for name in group.site.operations}
     if statement.writes:
         return bool(operations & EXEMPT_WRITES) or ("Collector.delete" in group.site.operations and statement.batched)
-    return bool(operations & EXEMPT_READS)
+    # Prefetches that a queryset brings along repeat because it does; the collector lays them to it.
+    return bool(operations & EXEMPT_READS) or "_prefetch_related_objects" in operations
 
 
 def _once_per_instance(group: Group) -> bool:

@@ -42,11 +42,17 @@ class Command(ReportCommand):
         if not conf.enabled("OPTIMIZER"):
             raise CommandInputError('The optimizer is switched off, by NOA_PERF["ENABLED"] or NOA_PERF_DISABLE.')
         collector = Collector()
+        faults = capture.faults.total
         with _rolled_back(), _silenced("django.request"):
             client = _client(options["user"])
             requests = [_request(client, url, collector) for url in urls]
         found = [finding.as_dict() for finding in collector.findings()]
-        return {"requests": requests, "findings": found, "unused_allowances": collector.unused_allowances()}
+        return {
+            "requests": requests,
+            "findings": found,
+            "unused_allowances": collector.unused_allowances(),
+            "failures": capture.faults.total - faults,
+        }
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
         """Write the requests as a table and each finding as a paragraph."""
@@ -58,7 +64,10 @@ class Command(ReportCommand):
         for one in report["requests"]:
             if one["error"]:
                 self.stdout.write(self.style.ERROR(f"{one['url']} failed: {one['error']}"))
-        if not report["findings"]:
+        if report["failures"]:
+            text = f"noa_perf failed {report['failures']} times while it looked, so this is not all: see its log."
+            self.stdout.write(self.style.ERROR(text))
+        elif not report["findings"]:
             self.stdout.write(self.style.SUCCESS("Nothing to mend in these pages."))
         for number, finding in enumerate(report["findings"], 1):
             self._render_finding(number, finding)
