@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ import django
 import django.core.handlers.base
 import django.template.base
 from django.apps import apps
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 SITE_FRAMES = 3
 """Frames of application code that make up a key: one more costs more than it tells."""
@@ -93,27 +96,22 @@ class _Kinds(dict[str, int]):
         kind = self[filename] = classify(filename)
         return kind
 
-    def forget(self) -> None:
-        """Start over, after INSTALLED_APPS or LIBRARIES changed."""
-        self.clear()
-        _application_roots.clear()
-
 
 kinds = _Kinds()
 carried: ContextVar[Key] = ContextVar("noa_perf_carried_key", default=())
 carried_frames: ContextVar[tuple[Frame, ...]] = ContextVar("noa_perf_carried_frames", default=())
 
 _application_roots: list[str] = []
-_library_roots = tuple(
-    {
-        os.path.join(os.path.realpath(path), "")
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-        if (path := sysconfig.get_path(name))
-    }
-    | {os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(django.__file__))), "")}
-    | {os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")}
-)
 
+
+def _folders_of_libraries() -> tuple[str, ...]:
+    """Return where the standard library and packages lie, both as named and with links followed."""
+    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    named += [os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(os.path.abspath(django.__file__)))]
+    return tuple({os.path.join(form, "") for path in named if path for form in (path, os.path.realpath(path))})
+
+
+_library_roots = _folders_of_libraries()
 
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
@@ -295,17 +293,35 @@ def _node(node: Any) -> Node | None:
     return Node(_template_name(node), token.lineno or 0, token.contents, str(getattr(origin, "name", "") or ""))
 
 
+@lru_cache(maxsize=4_096)
 def relative(filename: str) -> str:
     """Return ``filename`` as a person would type it: below the site's base, the working or the package folder."""
     from django.conf import settings
 
-    path = os.path.abspath(filename) if not filename.startswith("<") else filename
-    bases = [str(getattr(settings, "BASE_DIR", "") or ""), os.getcwd()]
-    for base in bases:
-        if base and path.startswith(os.path.join(base, "")) and "site-packages" not in path[len(base) :]:
-            return os.path.relpath(path, base)
+    for base in (str(getattr(settings, "BASE_DIR", "") or ""), _WORKING_FOLDER):
+        below = filename[len(base) :] if base and filename.startswith(os.path.join(base, "")) else ""
+        if below and not any(name in below for name in _PACKAGE_FOLDERS):
+            return os.path.relpath(filename, base)
     for folder in _PACKAGE_FOLDERS:
-        _, found, tail = path.rpartition(folder + os.sep)
+        _, found, tail = filename.rpartition(folder + os.sep)
         if found:
             return tail
-    return path
+    return filename
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # deleted under our feet, as an old release is
+        return ""
+
+
+_WORKING_FOLDER = _working_folder()
+
+
+@receiver(setting_changed)
+def _start_over(*, setting: str, **kwargs: Any) -> None:
+    if setting in ("INSTALLED_APPS", "NOA_PERF", "BASE_DIR"):
+        kinds.clear()
+        _application_roots.clear()
+        relative.cache_clear()

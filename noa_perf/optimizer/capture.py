@@ -23,6 +23,7 @@ from django.db.backends.utils import CursorWrapper
 
 from noa_perf.optimizer import fingerprint
 from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.exceptions import NPlusOneError
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.scopes import Hit, Scope, current
 
@@ -55,6 +56,10 @@ class Outside:
         """Add ``seconds`` of waiting for rows."""
         self.add(fetch=seconds)
 
+    def broke(self) -> None:
+        """Count a query that failed while its rows were read."""
+        self.add(failed=1)
+
 
 class Faults:
     """Errors of our own: counted by place, each logged once, none passed on to the site."""
@@ -86,14 +91,6 @@ def install() -> None:
     connection_created.connect(_watch_connection, dispatch_uid="noa_perf.optimizer.capture")
     for connection in connections.all(initialized_only=True):
         _watch_connection(sender=None, connection=connection)
-
-
-def uninstall() -> None:
-    """Take the watch off again, from this thread's connections and all yet to come."""
-    connection_created.disconnect(dispatch_uid="noa_perf.optimizer.capture")
-    for connection in connections.all(initialized_only=True):
-        if watch in connection.execute_wrappers:
-            connection.execute_wrappers.remove(watch)
 
 
 def _watch_connection(*, connection: Any, **kwargs: Any) -> None:
@@ -148,9 +145,24 @@ def on_found(listener: Callable[[Scope, Group], None]) -> None:
         _on_found.append(listener)
 
 
+ROOTS = frozenset({"request", "task"})
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Leave whatever scope is open out of this block."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
 @contextmanager
 def scope(name: str, *, kind: str = "block") -> Iterator[Scope]:
     """Watch the queries of a block under ``name``: ``with optimizer.scope("import") as seen: ...``.
+
+    A worker that never ends gives each job a scope of its own with ``kind="task"``.
 
     Yields the :class:`~noa_perf.optimizer.scopes.Scope`, whose ``queries``, ``failed``, ``execute``, ``fetch`` and
     ``seconds`` may be read inside the block and after it. Scopes nest: an outer one counts what inner ones do.
@@ -167,8 +179,11 @@ def scope(name: str, *, kind: str = "block") -> Iterator[Scope]:
 def open_scope(name: str, *, kind: str) -> Scope:
     """Return a new scope below the current one; make it current yourself, and give it to :func:`close_scope`."""
     own = settings()
+    parent = current.get()
+    if parent is not None and parent.kind == "command" and kind in ROOTS:
+        parent = None  # a server's or worker's command never ends: each request and job stands for itself
     detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate  # noqa: S311  (a sample, not a secret)
-    return Scope(name, own, kind=kind, parent=current.get(), detailed=detailed or kind != "request")
+    return Scope(name, own, kind=kind, parent=parent, detailed=detailed or kind != "request")
 
 
 def close_scope(closed: Scope) -> None:
@@ -208,7 +223,12 @@ def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: f
         faults.note("record")
     for owner, group in () if is_quiet() else found:
         for listener in _on_found:
-            listener(owner, group)  # may raise NPlusOneError, and only that, on purpose
+            try:
+                listener(owner, group)
+            except (NPlusOneError, Warning):  # asked for, by ON_N_PLUS_ONE and the warnings filter
+                raise
+            except Exception:
+                faults.note("n_plus_one")
 
 
 def _record(
@@ -224,13 +244,13 @@ def _record(
     if target is None:
         outside.add(queries=1, failed=failed, execute=seconds)
         return outside
-    statement = fingerprint.statement(str(sql))  # psycopg composes SQL as objects
-    alias = context["connection"].alias
+    connection = context["connection"]
+    statement = fingerprint.statement(sql if type(sql) is str else _text(sql, connection), connection.vendor)
     frame = sys._getframe(3)  # Django's own frame: _record < _note < watch
     hits: list[Hit] = []
     scope: Scope | None = target
     while scope is not None:
-        hit, group = scope.record(alias, statement, None if many else params, seconds, failed, frame)
+        hit, group = scope.record(connection.alias, statement, None if many else params, seconds, failed, frame)
         if group is not None and scope.parent is None:
             found.append((scope, group))
         if hits:
@@ -240,30 +260,36 @@ def _record(
     return hits[0]
 
 
+def _text(sql: Any, connection: Any) -> str:
+    compose = getattr(sql, "as_string", None)  # psycopg's own SQL objects
+    return str(compose(connection.connection) if compose is not None else sql)
+
+
 class _TimedFetches(CursorWrapper):
     """Django's cursor, timing each fetch: SQLite and server-side cursors do their work while rows are read."""
 
     noa_perf_hit: Hit | Outside
 
     def fetchone(self) -> Any:
-        started = perf_counter()
-        with self.db.wrap_database_errors:
-            row = self.cursor.fetchone()
-        self.noa_perf_hit.fetched(perf_counter() - started, 0 if row is None else 1, row)
-        return row
+        return self._timed("fetchone")
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        started = perf_counter()
-        with self.db.wrap_database_errors:
-            rows = self.cursor.fetchmany(*args, **kwargs)
-        self.noa_perf_hit.fetched(perf_counter() - started, len(rows), rows[0] if rows else None)
-        return rows
+        return self._timed("fetchmany", *args, **kwargs)
 
     def fetchall(self) -> Any:
+        return self._timed("fetchall")
+
+    def _timed(self, name: str, *args: Any, **kwargs: Any) -> Any:
         started = perf_counter()
-        with self.db.wrap_database_errors:
-            rows = self.cursor.fetchall()
-        self.noa_perf_hit.fetched(perf_counter() - started, len(rows), rows[0] if rows else None)
+        try:
+            with self.db.wrap_database_errors:
+                rows = getattr(self.cursor, name)(*args, **kwargs)
+        except Exception:
+            _fetched(self.noa_perf_hit, perf_counter() - started, None, failed=True)
+            raise
+        _fetched(
+            self.noa_perf_hit, perf_counter() - started, (rows,) if name == "fetchone" and rows is not None else rows
+        )
         return rows
 
     def __iter__(self) -> Iterator[Any]:
@@ -281,8 +307,20 @@ class _TimedFetches(CursorWrapper):
                         seconds += perf_counter() - started
                     rows += 1
                     yield row
+        except Exception:
+            _fetched(self.noa_perf_hit, 0.0, None, failed=True)
+            raise
         finally:
-            self.noa_perf_hit.fetched(seconds, rows)
+            _fetched(self.noa_perf_hit, seconds, range(rows))
+
+
+def _fetched(hit: Hit | Outside, seconds: float, rows: Any, *, failed: bool = False) -> None:
+    try:
+        hit.fetched(seconds, len(rows) if rows else 0, rows[0] if rows else None)
+        if failed:
+            hit.broke()
+    except Exception:
+        faults.note("fetch")
 
 
 _FETCHES = ("fetchone", "fetchmany", "fetchall")

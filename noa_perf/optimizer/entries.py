@@ -15,19 +15,19 @@ from noa_perf.optimizer.scopes import current
 
 _MARK = "noa_perf_original"
 
+ENDLESS = frozenset(
+    """
+    celery db_worker process_tasks procrastinate qcluster rqscheduler rqworker run_huey rundramatiq runprofileserver
+    runserver runserver_plus runworker scheduler shell shell_plus test testserver
+    """.split()
+)
+"""Commands that serve or wait, whoever brings them: their requests and jobs have scopes of their own."""
+
 
 def install() -> None:
     """Open a scope over each of the site's commands, and carry a coroutine's place into the thread it waits for."""
     _replace(BaseCommand, "execute", _scoped_execute)
     _replace(SyncToAsync, "__call__", _carrying_call)
-
-
-def uninstall() -> None:
-    """Put Django's and asgiref's own methods back."""
-    for owner, name in ((BaseCommand, "execute"), (SyncToAsync, "__call__")):
-        original = getattr(getattr(owner, name), _MARK, None)
-        if original is not None:
-            setattr(owner, name, original)
 
 
 def _replace(owner: type, name: str, make: Any) -> None:
@@ -56,7 +56,7 @@ def _watched(command: BaseCommand) -> bool:
     return (
         getattr(command, "captured", True)
         and not module.startswith(("django.", "pytest_django."))
-        and module.rpartition(".")[2] not in settings().ignore_commands
+        and module.rpartition(".")[2] not in ENDLESS.union(settings().ignore_commands)
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -51,14 +50,30 @@ _KINDS = {
 
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _FIRST_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
+_VALUES_AND_PLACEHOLDERS = r"""
+  | (?P<number>(?<![\w.%$])-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)
+  | (?P<named>%\(\w+\)s|:\w+|\$\d+|\?)                      # other placeholder styles
+"""
 _TOKENS = re.compile(
     r"""
-    (?P<quoted>"(?:[^"]|"")*"|`[^`]*`|\[[A-Za-z_][^\]]*\])   # an identifier: kept as it is
-  | (?P<string>[EN]?'(?:[^']|'')*')                          # a literal: folded
-  | (?P<number>(?<![\w.%$])-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)
-  | (?P<named>%\(\w+\)s|:\w+|\$\d+|\?)                       # other placeholder styles
-    """,
-    re.VERBOSE,
+    (?P<quoted>"(?:[^"]|"")*"|`[^`]*`|\[[A-Za-z_][^\]]*\])      # an identifier: kept as it is
+  | (?P<string>\bE'(?:[^'\\]|''|\\.)*'|\bN?'(?:[^']|'')*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    """
+    + _VALUES_AND_PLACEHOLDERS,
+    re.VERBOSE | re.DOTALL,
+)
+# On MySQL double quotes hold a string too, and a backslash escapes.
+_MYSQL_TOKENS = re.compile(
+    r"""(?P<quoted>`[^`]*`) | (?P<string>'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*")""" + _VALUES_AND_PLACEHOLDERS,
+    re.VERBOSE | re.DOTALL,
+)
+_RUN = re.compile(r"%s(?:, ?%s){2,}")
+_ROWS = re.compile(r"(\((?:%s(?:, ?)?)+\))(?:, ?\((?:%s(?:, ?)?)+\)){2,}")
+_WRITING_CTE = re.compile(r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\b", re.IGNORECASE)
+_VOLATILE = re.compile(
+    r"\b(?:random|rand|nextval|lastval|last_insert_id|uuid|gen_random_uuid|clock_timestamp)\s*\(|\bFOR\s+(?:NO\s+KEY\s+)?"
+    r"(?:UPDATE|SHARE)\b",
+    re.IGNORECASE,
 )
 _IN_LIST = re.compile(r"\bIN\s*\(\s*%s(?:\s*,\s*%s)*\s*\)", re.IGNORECASE)
 _LONG_IN_LIST = re.compile(r"\bIN\s*\(\s*%s\s*,", re.IGNORECASE)
@@ -70,16 +85,17 @@ _PAGE = re.compile(r"\bLIMIT\s+(\d+)(?:\s+OFFSET\s+(\d+))?\s*$", re.IGNORECASE)
 class Statement:
     """One SQL string with what is known of its shape; shared by all who run it."""
 
-    __slots__ = ("batched", "digest", "folded", "kind", "limit", "offset", "sql")
+    __slots__ = ("batched", "digest", "folded", "kind", "limit", "offset", "sql", "volatile")
 
-    def __init__(self, sql: str) -> None:
-        """Fold ``sql``."""
+    def __init__(self, sql: str, vendor: str = "") -> None:
+        """Fold ``sql``, written for the database ``vendor``."""
         self.sql = sql
         self.kind = _kind(sql)
-        folded = fold(sql)
-        self.batched = _LONG_IN_LIST.search(_fold_tokens(sql)) is not None
-        self.folded = folded
-        self.digest = hashlib.blake2b(folded.encode("utf-8", "replace"), digest_size=6).hexdigest()
+        tokens = _fold_tokens(sql, vendor)
+        self.batched = _LONG_IN_LIST.search(tokens) is not None
+        self.folded = _fold_lists(tokens)
+        self.digest = hashlib.blake2b(self.folded.encode("utf-8", "replace"), digest_size=6).hexdigest()
+        self.volatile = _VOLATILE.search(self.folded) is not None
         page = _PAGE.search(sql)
         self.limit = int(page[1]) if page else 0
         self.offset = int(page[2] or 0) if page else 0
@@ -91,30 +107,40 @@ class Statement:
 
 
 _cache: dict[str, Statement] = {}
+_mysql_cache: dict[str, Statement] = {}
 
 
-def statement(sql: str) -> Statement:
+def statement(sql: str, vendor: str = "") -> Statement:
     """Return the :class:`Statement` of ``sql``; a look-up by string when it was seen before."""
-    known = _cache.get(sql)
+    cache = _mysql_cache if vendor == "mysql" else _cache
+    known = cache.get(sql)
     if known is not None:
         return known
-    made = Statement(sql)
+    made = Statement(sql, vendor)
     if len(sql) <= MAX_CACHED_LENGTH:
-        if len(_cache) >= MAX_CACHED:
-            _cache.clear()
-        _cache[sql] = made
+        if len(cache) >= MAX_CACHED:
+            cache.clear()
+        cache[sql] = made
     return made
 
 
-def fold(sql: str) -> str:
+def fold(sql: str, vendor: str = "") -> str:
     """Return ``sql`` with literals, IN lists and VALUES lists folded and white space evened out."""
-    folded = _IN_LIST.sub("IN (%s, ...)", _fold_tokens(sql))
+    return _fold_lists(_fold_tokens(sql, vendor))
+
+
+def _fold_lists(tokens: str) -> str:
+    folded = _IN_LIST.sub("IN (%s, ...)", tokens)
     folded = _VALUES.sub("VALUES (...)", folded)
     return _SPACE.sub(" ", folded).strip()
 
 
-def _fold_tokens(sql: str) -> str:
-    return _TOKENS.sub(lambda match: match[0] if match["quoted"] else "%s", _COMMENT.sub(" ", sql))
+def _fold_tokens(sql: str, vendor: str) -> str:
+    if len(sql) > MAX_CACHED_LENGTH:
+        # Thousands of placeholders are the rule here: two cheap passes leave little for the dear one.
+        sql = _ROWS.sub(r"\1, \1", _RUN.sub("%s, %s", sql))
+    pattern = _MYSQL_TOKENS if vendor == "mysql" else _TOKENS
+    return pattern.sub(lambda match: match[0] if match["quoted"] else "%s", _COMMENT.sub(" ", sql))
 
 
 def _kind(sql: str) -> Kind:
@@ -122,20 +148,22 @@ def _kind(sql: str) -> Kind:
     if head.lstrip()[:2] in ("/*", "--"):
         head = _COMMENT.sub(" ", sql)
     match = _FIRST_WORD.match(head)
-    return _KINDS.get(match[1].upper(), Kind.OTHER) if match else Kind.OTHER
+    word = match[1].upper() if match else ""
+    if word == "WITH" and _WRITING_CTE.search(sql):
+        return Kind.UPDATE
+    return _KINDS.get(word, Kind.OTHER)
 
 
 def hashes(params: Any) -> tuple[int, ...]:
-    """Return a hash for each parameter, so that runs can be compared and no value is kept."""
+    """Return a hash for each parameter, so that runs can be compared and no value is kept.
+
+    The parameters beyond :data:`MAX_HASHED` share one hash.
+    """
     if not params:
         return ()
-    values: Iterable[Any] = params.values() if hasattr(params, "values") else params
-    taken = []
-    for index, value in enumerate(values):
-        if index >= MAX_HASHED:
-            break
-        taken.append(hash_of(value))
-    return tuple(taken)
+    values = tuple(params.values() if hasattr(params, "values") else params)
+    taken = tuple([hash_of(value) for value in values[:MAX_HASHED]])
+    return taken if len(values) <= MAX_HASHED else (*taken, hash_of(values[MAX_HASHED:]))
 
 
 def hash_of(value: Any) -> int:

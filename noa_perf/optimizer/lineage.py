@@ -60,6 +60,7 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
     return max(candidates, key=lambda other: _likelihood(other, table, relation.owner), default=None)
 
 
+@lru_cache(maxsize=8_192)
 def _fetches(sql: str, label: str) -> bool:
     """Tell whether ``sql`` returns whole rows of a model: its table is read, and its key is among the columns."""
     table, read = _table(label), tables(sql)
@@ -160,6 +161,7 @@ def _joins_by(sql: str, table: str, column: str | None) -> bool:
     return column is not None and re.search(rf'{table}["`]?\.["`]?{column}["`]? = ["`]?\w+["`]?\.', sql) is not None
 
 
+@lru_cache(maxsize=1_024)
 def _table(label: str) -> str:
     try:
         return str(apps.get_model(label)._meta.db_table)

@@ -76,23 +76,28 @@ def _open(request: HttpRequest) -> Scope:
 def _leave(request: HttpRequest, response: HttpResponseBase, scope: Scope) -> HttpResponseBase:
     # A file's chunks cost no query, and wrapping them would take the server's sendfile away.
     if getattr(response, "streaming", False) and not isinstance(response, FileResponse):
-        finish = lambda: _close(request, scope)  # noqa: E731
-        content: Any = response.streaming_content  # type: ignore[attr-defined]
-        wrapper = _AsyncChunks if getattr(response, "is_async", False) else _Chunks
-        response.streaming_content = wrapper(content, scope, finish)  # type: ignore[attr-defined]
+        try:
+            _watch_chunks(request, response, scope)
+        except Exception:
+            capture.faults.note("streaming")
     else:
         _close(request, scope)
     return response
 
 
+def _watch_chunks(request: HttpRequest, response: Any, scope: Scope) -> None:
+    wrapper = _AsyncChunks if getattr(response, "is_async", False) else _Chunks
+    response.streaming_content = wrapper(response.streaming_content, scope, lambda: _close(request, scope))
+
+
 def _close(request: HttpRequest, scope: Scope) -> None:
-    match = getattr(request, "resolver_match", None)
-    if match is not None:
-        scope.route = f"/{match.route.lstrip('^/')}"
-        scope.view = match.func
-    else:
-        scope.route = "(no route)"
-    capture.close_scope(scope)
+    try:
+        match = getattr(request, "resolver_match", None)
+        scope.route = f"/{(match.route or '').lstrip('^/')}" if match is not None else "(no route)"
+        scope.view = match.func if match is not None else None
+        capture.close_scope(scope)
+    except Exception:
+        capture.faults.note("request")
 
 
 class _Chunks:

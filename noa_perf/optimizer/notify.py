@@ -44,7 +44,7 @@ class Notifier:
         if action == "warn":
             warnings.warn(describe(group), RuntimeWarning, stacklevel=2)
         else:
-            logger.warning("%s", describe(group), extra={"fingerprint": group.statement.digest, "scope": scope.name})
+            logger.warning("%s", describe(group), extra={"fingerprint": group.statement.digest, "scope": scope.kind})
 
     def closed(self, scope: Scope) -> None:
         """Log the slow queries of a scope, each at most every :data:`SLOW_AGAIN_AFTER` seconds."""
@@ -58,7 +58,7 @@ class Notifier:
                     where(group),
                     scope.route,
                     group.statement.folded[:500],
-                    extra={"fingerprint": group.statement.digest, "scope": scope.name},
+                    extra={"fingerprint": group.statement.digest, "scope": scope.kind},
                 )
 
     def _due(self, group: Group) -> bool:

@@ -90,7 +90,7 @@ def _read(frame: FrameType | None) -> tuple[Relation, Any] | None:
         if reader is not None:
             relation = reader(this, at, operation)
             if relation is not None:
-                return relation, at.f_locals.get("instance") or getattr(this, "instance", None)
+                return relation, at.f_locals.get("instance")
         if queryset is None and code_name.startswith(("QuerySet.", "RawQuerySet.")):
             queryset = this  # the innermost: the one that was really run
         method = code_name.rpartition(".")[2]
@@ -251,15 +251,19 @@ def _many_to_many(queryset: Any, instance: Any, compared: dict[Any, Any]) -> _Or
         return None
     model = type(instance)
     joined = {join.table_name for join in queryset.query.alias_map.values() if join.table_name}
-    managers = [(field.related_model, field.remote_field.through, field.name) for field in model._meta.many_to_many]
-    managers += [
-        (relation.related_model, relation.through, relation.get_accessor_name())
-        for relation in model._meta.related_objects
-        if relation.many_to_many
+    # Each with the column of the table between that holds this side: a relation to itself has two of them.
+    managers = [
+        (field.related_model, field.remote_field.through, field.name, field.m2m_field_name())
+        for field in model._meta.many_to_many
     ]
-    for target, through, name in managers:
-        if target is queryset.model and through._meta.db_table in joined:
-            own = frozenset(field for field in compared if field.model is through)
+    managers += [
+        (one.related_model, one.through, one.get_accessor_name(), one.field.m2m_reverse_field_name())
+        for one in model._meta.related_objects
+        if one.many_to_many
+    ]
+    for target, through, name, side in managers:
+        own = frozenset(field for field in compared if field.model is through)
+        if target is queryset.model and through._meta.db_table in joined and side in {field.name for field in own}:
             return _Origin(RelationKind.MANY_TO_MANY, model, name, own)
     return None
 

@@ -52,6 +52,15 @@ class Hit:
             group.rows += rows
             self._settle(group, before, seconds)
 
+    def broke(self) -> None:
+        """Count this query as failed: reading its rows raised."""
+        if self.outer is not None:
+            self.outer.broke()
+        with self.scope.lock:
+            self.scope.failed += 1
+            if self.group is not None:
+                self.group.failed += 1
+
     def _settle(self, group: Group, before: float, added: float) -> None:
         old, new = bucket(before), bucket(self.seconds)
         if old != new:
@@ -102,11 +111,6 @@ class Scope:
         """Seconds spent in the database: execute and fetch."""
         return self.execute + self.fetch
 
-    @property
-    def query_count(self) -> int:
-        """Queries run, without the statements that only begin and end transactions."""
-        return self.queries
-
     def record(
         self, alias: str, statement: Statement, params: Any, seconds: float, failed: bool, frame: FrameType
     ) -> tuple[Hit, Group | None]:
@@ -121,7 +125,8 @@ class Scope:
             self.queries += 1
             if not self.detailed:
                 return Hit(self, None, seconds, slow_from), None
-            group = self._group(alias, statement, params, frame)
+            values = fingerprint.hashes(params)
+            group = self._group(alias, statement, params, values, frame)
             hit = Hit(self, group, seconds, slow_from)
             if group is None:
                 return hit, None
@@ -132,15 +137,19 @@ class Scope:
             index = bucket(seconds)
             group.buckets[index] = group.buckets.get(index, 0) + 1
             hit.judge(group, 0.0)
-            self.duplicates.note(group, statement, params)
+            if failed:
+                return hit, None  # what failed tells nothing, and nothing may stand between the site and its error
+            self.duplicates.note(group, statement, values)
             if group.count < 2:
                 return hit, None
             if not group.relation_read:
                 self._read_relation(group, frame)
-            found = n_plus_one.examine(group, statement, params, frame, self.settings)
+            found = n_plus_one.examine(group, statement, values, frame, self.settings)
             return hit, group if found else None
 
-    def _group(self, alias: str, statement: Statement, params: Any, frame: Any) -> Group | None:
+    def _group(
+        self, alias: str, statement: Statement, params: Any, values: tuple[int, ...], frame: FrameType
+    ) -> Group | None:
         key = (alias, statement.folded, callsite.key_of(frame))
         group = self.groups.get(key)
         if group is not None:
@@ -155,7 +164,7 @@ class Scope:
         elif not group.site.frames:
             # A serializer or a generic view ran it: what leads up to the line that a person wrote is read now.
             self._read_relation(group, frame)
-        group.first_hashes = fingerprint.hashes(params)
+        group.first_hashes = values
         group.wildcard = fingerprint.has_leading_wildcard(params)
         return group
 

@@ -51,3 +51,18 @@ class Review(models.Model):
 class Shelf(models.Model):
     name = models.CharField(max_length=50)
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="children")
+
+
+class Errand(models.Model):
+    """A model whose field, truth and length would betray whoever asks for them."""
+
+    instance = models.ForeignKey(Publisher, on_delete=models.CASCADE)
+    note = models.TextField(default="")
+
+    def __len__(self) -> int:
+        return Publisher.objects.count()
+
+
+class Friend(models.Model):
+    name = models.CharField(max_length=50)
+    follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")

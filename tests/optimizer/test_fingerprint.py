@@ -26,6 +26,11 @@ from noa_perf.optimizer.fingerprint import Kind, Statement, fold, hash_of, hashe
             "SELECT * FROM t WHERE a = %s AND b = %s AND c = %s",
         ),
         ("SELECT * FROM t WHERE a > -1.5e3", "SELECT * FROM t WHERE a > %s"),
+        (
+            r"SELECT * FROM t WHERE a LIKE %s ESCAPE '\' AND b = 'x'",
+            "SELECT * FROM t WHERE a LIKE %s ESCAPE %s AND b = %s",
+        ),
+        (r"SELECT * FROM t WHERE a = E'it\'s' AND b = $x$a'b$x$", "SELECT * FROM t WHERE a = %s AND b = %s"),
     ],
 )
 def test_folds(sql, folded):
@@ -51,6 +56,7 @@ def test_any_text_is_folded_and_folding_twice_changes_nothing(sql):
         ("  (select 1) union (select 2)", Kind.SELECT),
         ("/* app:web */ SELECT 1", Kind.SELECT),
         ("WITH x AS (SELECT 1) SELECT * FROM x", Kind.SELECT),
+        ("WITH x AS (SELECT 1) UPDATE t SET a = 1", Kind.UPDATE),
         ("INSERT INTO t VALUES (1)", Kind.INSERT),
         ("update t set a = 1", Kind.UPDATE),
         ("DELETE FROM t", Kind.DELETE),
@@ -63,6 +69,37 @@ def test_any_text_is_folded_and_folding_twice_changes_nothing(sql):
 )
 def test_kind(sql, kind):
     assert Statement(sql).kind is kind
+
+
+def test_on_mysql_double_quotes_hold_a_string():
+    sql = r'SELECT `a` FROM `t` WHERE `b` = "se\"cret" AND c = 1'
+
+    assert fold(sql, "mysql") == "SELECT `a` FROM `t` WHERE `b` = %s AND c = %s"
+
+
+@pytest.mark.parametrize(
+    ("sql", "folded"),
+    [
+        ("SELECT a FROM t WHERE b IN ({})", "SELECT a FROM t WHERE b IN (%s, ...)"),
+        ("INSERT INTO t (a, b) VALUES {}", "INSERT INTO t (a, b) VALUES (...)"),
+    ],
+)
+def test_long_lists_fold_to_the_same_shape_as_short_ones(sql, folded):
+    row = "(%s, %s)" if sql.startswith("INSERT") else "%s"
+
+    assert Statement(sql.format(", ".join([row] * 5_000))).folded == folded
+    assert Statement(sql.format(", ".join([row] * 2))).folded == folded
+
+
+def test_volatile_statements_are_known():
+    assert Statement("SELECT a FROM t ORDER BY RANDOM() ASC").volatile
+    assert Statement("SELECT nextval('s')").volatile
+    assert Statement("SELECT a FROM t WHERE b = %s FOR UPDATE").volatile
+    assert not Statement('SELECT "random" FROM "randoms"').volatile
+
+
+def test_values_beyond_the_limit_still_count():
+    assert hashes([*range(300), 1]) != hashes([*range(300), 2])
 
 
 def test_a_statement_is_folded_once():
@@ -80,7 +117,7 @@ def test_roles_of_placeholders():
         "SELECT 1 FROM t WHERE a = %s AND b IN (%s, %s) AND c > %s AND d BETWEEN %s AND %s AND e IN (%s) AND f LIKE %s"
     )
 
-    assert roles_of(sql) == ["one", "in", "in", "range", "range", "range", "one", "one"]
+    assert roles_of(sql) == ("one", "in", "in", "range", "range", "range", "one", "one")
 
 
 def test_hashes_tell_minus_one_from_minus_two():

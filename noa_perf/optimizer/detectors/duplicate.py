@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
+from noa_perf.optimizer.fingerprint import Kind, Statement
 from noa_perf.optimizer.groups import Group
 
 MAX_SEEN = 5_000
@@ -39,13 +37,15 @@ class Duplicates:
         self.seen: dict[int, Group] = {}
         self.found: dict[int, Duplicate] = {}
 
-    def note(self, group: Group, statement: Statement, params: Any) -> None:
-        """Compare one query of ``group`` with those before it."""
+    def note(self, group: Group, statement: Statement, values: tuple[int, ...]) -> None:
+        """Compare one query of ``group``, with the hashes of its values, with those before it."""
         if statement.kind is not Kind.SELECT:
             if statement.writes:
                 self.seen.clear()  # what is read again after a write may have changed
             return
-        group.last_hashes = hashes(params)
+        group.last_hashes = values
+        if statement.volatile:
+            return
         identity = hash((group.alias, statement.sql, group.last_hashes))
         first = self.seen.get(identity)
         if first is not None:

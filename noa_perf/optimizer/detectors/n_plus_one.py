@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from types import FrameType
-from typing import Any
 
 from noa_perf.optimizer import callsite
 from noa_perf.optimizer.conf import OptimizerSettings
-from noa_perf.optimizer.fingerprint import Kind, Statement, hashes
+from noa_perf.optimizer.fingerprint import Kind, Statement
 from noa_perf.optimizer.groups import Group, Verdict
 from noa_perf.optimizer.relations import RelationKind
 
@@ -40,14 +40,16 @@ ONCE_PER_INSTANCE = frozenset(
 """Kept on the instance after the first access: a second query at one place is always for another instance."""
 
 
-def examine(group: Group, statement: Statement, params: Any, frame: FrameType, settings: OptimizerSettings) -> bool:
+def examine(
+    group: Group, statement: Statement, values: tuple[int, ...], frame: FrameType, settings: OptimizerSettings
+) -> bool:
     """Judge a repeated ``group`` in the light of its newest run; True when it has just become an N+1 or write loop."""
     if group.verdict is not Verdict.NONE or statement.kind is Kind.OTHER:
         return False
     if _exempt(group, statement):
         group.verdict = Verdict.EXEMPT
         return False
-    varied = variation(group, statement, params)
+    varied = variation(group, statement, values)
     if varied is Variation.NOTHING and _once_per_instance(group):
         varied = Variation.ROWS
     if varied is not Variation.ROWS:
@@ -84,10 +86,9 @@ def _repeats_whole_stack(group: Group, frame: FrameType, threshold: int) -> bool
     return False
 
 
-def variation(group: Group, statement: Statement, params: Any) -> Variation:
+def variation(group: Group, statement: Statement, now: tuple[int, ...]) -> Variation:
     """Tell what differs between the first run of ``group`` and this one."""
     first = group.statement
-    now = hashes(params)
     if statement.sql != first.sql:
         return _literal_variation(first, statement, same_params=now == group.first_hashes)
     if now == group.first_hashes:
@@ -123,7 +124,8 @@ _PLACEHOLDER = re.compile(
 )
 
 
-def roles_of(sql: str) -> list[str]:
+@lru_cache(maxsize=1_024)
+def roles_of(sql: str) -> tuple[str, ...]:
     """Return, for each ``%s`` of ``sql``, ``in`` (one of an IN list), ``range`` (behind < or >) or ``one``."""
     roles: list[str] = []
     for match in _PLACEHOLDER.finditer(sql):
@@ -133,4 +135,4 @@ def roles_of(sql: str) -> list[str]:
             roles.extend(["range"] * match["range"].count("%s"))
         elif match["one"]:
             roles.append("one")
-    return roles
+    return tuple(roles)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from noa_perf.core.findings import Place
 from noa_perf.optimizer import capture, lineage
@@ -70,7 +70,10 @@ def read(shape: Shape) -> Reading:
     if kind not in ("select", "update", "delete"):
         return Reading([], [])
     with capture.muted():
-        plan: Plan = engine.explain(connection, shape.sql)
+        try:
+            plan: Plan = engine.explain(connection, shape.sql)
+        except DatabaseError as error:
+            return Reading([], [], f"Its plan could not be read ({type(error).__name__}).")
         reader = _Reader(shape, plan, connection, engine)
         return Reading(plan.lines(), list(reader.faults()))
 

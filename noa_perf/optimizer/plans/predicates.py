@@ -53,7 +53,6 @@ def uses_of(sql: str, vendor: str) -> Uses | None:
         tables.setdefault(table.alias_or_name, TableUse(table.name, table.alias_or_name))
     for comparison in _comparisons(tree):
         _note(comparison, tables)
-    # In a DELETE or UPDATE the columns may stand unqualified; with one table there is no doubt whose they are.
     order, whole = _order(tree)
     select = tree if isinstance(tree, exp.Select) else None
     aggregated = select is not None and any(e.find(exp.AggFunc) is not None for e in select.expressions)
@@ -113,7 +112,8 @@ def _function_name(node: exp.Expr) -> str:
 
 
 def _add(tables: dict[str, TableUse], column: exp.Column, kind: str) -> None:
-    use = tables.get(column.table)
+    # An UPDATE or DELETE names its columns alone; with one table there is no doubt whose they are.
+    use = next(iter(tables.values())) if not column.table and len(tables) == 1 else tables.get(column.table)
     if use is not None and column.name not in getattr(use, kind):
         getattr(use, kind).append(column.name)
 

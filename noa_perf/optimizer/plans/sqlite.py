@@ -15,6 +15,7 @@ _ACCESS = re.compile(
     r"^(?P<verb>SCAN|SEARCH)\s+(?:TABLE\s+)?(?P<table>\S+)(?:\s+AS\s+(?P<alias>\S+))?"
     r"(?:\s+USING\s+(?P<how>.*?))?(?:\s+LEFT-JOIN)?$"
 )
+_NAMED = re.compile(r"%\(\w+\)s")
 _SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST (?:\d+ )?TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
 _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
 
@@ -22,7 +23,8 @@ _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
 def explain(connection: Any, sql: str) -> Plan:
     """Return the plan of ``sql`` (with ``%s`` placeholders) on ``connection``."""
     with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.replace("%%", "").count("%s"))
+        positional = _NAMED.sub("%s", sql)
+        cursor.execute(f"EXPLAIN QUERY PLAN {positional}", [None] * positional.replace("%%", "").count("%s"))
         return parse(cursor.fetchall())
 
 

@@ -22,6 +22,8 @@ from noa_perf.optimizer.checks import MIDDLEWARE
 from noa_perf.optimizer.collector import Collector
 from noa_perf.optimizer.scopes import Scope
 
+DUMMY = "django.db.backends.dummy"
+
 
 class Command(ReportCommand):
     """Drives the site through Django's test client, its writes rolled back, and reports what it finds."""
@@ -35,22 +37,25 @@ class Command(ReportCommand):
         super().add_arguments(parser)
 
     def collect(self, **options: Any) -> dict[str, Any]:
-        """Request each page and return ``{"requests": [...], "findings": [...], "unused_allowances": [...]}``."""
+        """Request each page; return the requests, the findings, and what stood in the way."""
         urls = options["url"] or []
         if not urls:
             raise CommandInputError("Nothing to request. Name a page: --url / (it may be given again).")
+        for url in urls:
+            if not url.startswith("/"):
+                raise CommandInputError(f"--url {url!r} is no path of this site. Begin it with a slash: --url /{url}")
         if not conf.enabled("OPTIMIZER"):
             raise CommandInputError('The optimizer is switched off, by NOA_PERF["ENABLED"] or NOA_PERF_DISABLE.')
         collector = Collector()
         faults = capture.faults.total
-        with _rolled_back(), _silenced("django.request"):
-            client = _client(options["user"])
-            requests = [_request(client, url, collector) for url in urls]
-        found = [finding.as_dict() for finding in collector.findings()]
+        aliases, unreachable = _reachable()
+        with _silenced("django.request"), capture.detached():
+            requests = [_visit(url, options["user"], collector, aliases) for url in urls]
         return {
             "requests": requests,
-            "findings": found,
+            "findings": [finding.as_dict() for finding in collector.findings()],
             "unused_allowances": collector.unused_allowances(),
+            "unreachable": unreachable,
             "failures": capture.faults.total - faults,
         }
 
@@ -64,6 +69,14 @@ class Command(ReportCommand):
         for one in report["requests"]:
             if one["error"]:
                 self.stdout.write(self.style.ERROR(f"{one['url']} failed: {one['error']}"))
+        for one in report["requests"]:
+            if not one["replayable"]:
+                text = f"{one['url']} broke the transaction around it, so it may fail here alone: not replayable."
+                self.stdout.write(self.style.WARNING(text))
+        for alias in report["unreachable"]:
+            self.stdout.write(
+                self.style.WARNING(f"Database {alias!r} cannot be reached; nothing is rolled back there.")
+            )
         if report["failures"]:
             text = f"noa_perf failed {report['failures']} times while it looked, so this is not all: see its log."
             self.stdout.write(self.style.ERROR(text))
@@ -108,9 +121,15 @@ def _host() -> str:
     return "localhost"
 
 
+def _visit(url: str, user: str | None, collector: Collector, aliases: list[str]) -> dict[str, Any]:
+    """Request one page in transactions of its own, so that no page sees what another left."""
+    with _rolled_back(aliases):
+        found = _request(_client(user), url, collector)
+        found["replayable"] = not any(connections[alias].needs_rollback for alias in aliases)
+    return found
+
+
 def _request(client: Client, url: str, collector: Collector) -> dict[str, Any]:
-    if not url.startswith("/"):
-        raise CommandInputError(f"--url {url!r} is not a path of this site. Begin it with a slash: --url /{url}")
     seen: list[Scope] = []
     started = time.perf_counter()
     with _closed_scopes_to(seen.append):
@@ -165,16 +184,29 @@ def _silenced(name: str) -> Iterator[None]:
         logger.disabled = before
 
 
+def _reachable() -> tuple[list[str], list[str]]:
+    """Return the aliases of the databases that answer, and of those that do not."""
+    found: list[str] = []
+    lost: list[str] = []
+    for alias in connections:
+        if connections[alias].settings_dict["ENGINE"] == DUMMY:
+            continue  # Django's documented way to have no default database
+        try:
+            connections[alias].ensure_connection()
+        except DatabaseError:
+            lost.append(alias)
+        else:
+            found.append(alias)
+    return found, lost
+
+
 @contextmanager
-def _rolled_back() -> Iterator[None]:
-    """Roll back, at the end of the block, whatever was written to any database."""
+def _rolled_back(aliases: list[str]) -> Iterator[None]:
+    """Roll back, at the end of the block, whatever was written to any of the databases."""
     with ExitStack() as stack:
-        for alias in connections:
+        for alias in aliases:
             atomic: Any = transaction.atomic(using=alias)
             atomic._from_testcase = True  # lets a view's own atomic(durable=True) run inside
-            try:
-                stack.enter_context(atomic)
-            except DatabaseError as error:
-                raise CommandInputError(f"Database {alias!r} cannot be reached: {error}") from error
+            stack.enter_context(atomic)
             stack.callback(transaction.set_rollback, True, using=alias)
         yield
