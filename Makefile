@@ -38,7 +38,8 @@ help: ## list the targets
 demo: $(VENV)/$(READY) ## measure a slow shop, explain it, mend it, measure again; ARGS="--format json"
 	@$(VENV)/bin/python -m testproject.demo $(ARGS)
 
-test: $(VENV)/$(READY) ## the whole matrix: every interpreter found, packaging, third-party sites
+test: $(VENV)/$(READY) ## the whole matrix: every interpreter found, servers (apt, as root), packaging, third-party sites
+	@$(VENV)/bin/python -m tests.servers.install
 	@$(VENV)/bin/python -m nox $(ARGS)
 
 test-fast: $(VENV)/$(READY) ## what needs no server, one interpreter, about a minute

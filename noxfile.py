@@ -86,10 +86,7 @@ def start(session: nox.Session) -> str:
 
 
 def cell(session: nox.Session) -> None:
-    """Run every test in one cell of the matrix.
-
-    Servers for tests marked ``server`` are to be started here, before pytest, once there are such tests.
-    """
+    """Run every test in one cell of the matrix; tests marked ``server`` start the servers that they need."""
     django = start(session)
     install(session, "test", session.name)
     assert_django(session, django)

@@ -1,0 +1,47 @@
+"""The servers of this run: each started once, when a test first asks."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TypeVar
+
+from tests.servers.base import Server, Watchdog
+from tests.servers.postgres import Postgres
+
+SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Postgres,)}
+
+S = TypeVar("S", bound=Server)
+
+_watchdog: Watchdog | None = None
+_running: dict[type[Server], Server] = {}
+_owner = 0
+
+
+def get(cls: type[S]) -> S:
+    """Return the running server of this class, started now if it is the first to be asked for."""
+    global _watchdog, _owner
+    if cls not in _running:
+        if _watchdog is None:
+            _watchdog, _owner = Watchdog(), os.getpid()
+            atexit.register(stop_all)
+        server = cls(_watchdog)
+        server.start()
+        _running[cls] = server
+    return _running[cls]  # type: ignore[return-value]
+
+
+def names() -> list[str]:
+    """Return the names of all servers."""
+    return sorted(SERVERS)
+
+
+def stop_all() -> None:
+    """End every server of this run, in the process that started them, and wait until they are gone."""
+    global _watchdog
+    if _watchdog is not None and os.getpid() == _owner:
+        for server in _running.values():
+            server.stop()
+        _running.clear()
+        _watchdog.dismiss()
+        _watchdog = None
