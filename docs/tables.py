@@ -96,10 +96,22 @@ def checks() -> dict[str, Rows]:
     return found
 
 
+def metrics() -> dict[str, Rows]:
+    """Return a table of all metrics."""
+    from noa_perf.metrics.instruments import INSTRUMENTS
+
+    rows = [
+        [f"`{one.full_name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels) or "none", one.help]
+        for one in sorted(INSTRUMENTS, key=lambda one: one.name)
+    ]
+    return {"noa_perf_metrics": rows}
+
+
 PAGES = {
     "settings": (settings, ["Key", "Type", "Default", "Meaning"]),
     "commands": (commands, ["Option", "Default", "Meaning"]),
     "checks": (checks, ["Id", "Meaning"]),
+    "metrics": (metrics, ["Name", "Kind", "Labels", "Meaning"]),
 }
 
 
@@ -141,6 +153,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     main()

@@ -27,6 +27,7 @@ class ReportCommand(BaseCommand):
     """
 
     captured = False  # the optimizer opens no scope over a command that reports on scopes
+    fail_level = "never"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options that every report has."""
@@ -36,8 +37,8 @@ class ReportCommand(BaseCommand):
         parser.add_argument(
             "--fail-level",
             choices=(*SEVERITIES, "never"),
-            default="never",
-            help="exit 1 when a finding is at least this severe (default: never)",
+            default=self.fail_level,
+            help=f"exit 1 when a finding is at least this severe (default: {self.fail_level})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

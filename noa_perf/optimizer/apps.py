@@ -26,9 +26,10 @@ class OptimizerConfig(AppConfig):
         checks.register(own.check_middleware)
         checks.register(own.check_vendors)
         if conf.enabled("OPTIMIZER"):
-            from noa_perf.optimizer import capture, collector, entries, notify
+            from noa_perf.optimizer import capture, collector, entries, metering, notify
 
             capture.install()
             entries.install()
             collector.install()
             notify.install()
+            metering.install()

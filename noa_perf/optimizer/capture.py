@@ -21,6 +21,8 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
+from noa_perf.core import muting
+from noa_perf.core.muting import is_muted
 from noa_perf.optimizer import fingerprint
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.exceptions import NPlusOneError
@@ -29,7 +31,7 @@ from noa_perf.optimizer.scopes import Hit, Scope, current
 
 logger = logging.getLogger("noa_perf.optimizer")
 
-_muted: ContextVar[bool] = ContextVar("noa_perf_muted", default=False)
+muted = muting.muted
 _quiet: ContextVar[bool] = ContextVar("noa_perf_quiet", default=False)
 _listeners: list[Callable[[Scope], None]] = []
 _on_found: list[Callable[[Scope, Group], None]] = []
@@ -96,16 +98,6 @@ def install() -> None:
 def _watch_connection(*, connection: Any, **kwargs: Any) -> None:
     if watch not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, watch)
-
-
-@contextmanager
-def muted() -> Iterator[None]:
-    """Leave the queries of this block unseen: for our own, so that no report reports itself."""
-    token = _muted.set(True)
-    try:
-        yield
-    finally:
-        _muted.reset(token)
 
 
 @contextmanager
@@ -201,7 +193,7 @@ def close_scope(closed: Scope) -> None:
 
 def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Time one query (Django's execute wrapper protocol) and lay it to the current scope."""
-    if _muted.get():
+    if is_muted.get():
         return execute(sql, params, many, context)
     started = perf_counter()
     try:

@@ -1,0 +1,95 @@
+"""Every metric as data: name, kind, unit, help, labels and buckets; nothing here counts or exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "noa_perf_"
+
+TIME_BUCKETS = tuple(range(8, 26))
+"""Powers of two, in microseconds, at which times are told apart: 256 µs, 512 µs … 33.6 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """One metric."""
+
+    name: str
+    """Without the prefix. A counter's name ends in ``_total``, any other's in its unit."""
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    """One sentence."""
+    unit: str = ""
+    """A base unit (``seconds``, ``bytes``), or nothing for plain counts."""
+    labels: tuple[str, ...] = ()
+    """Names of labels, each with few values: an alias, a kind; never a key, a path or a user."""
+    buckets: tuple[int, ...] = ()
+    """A histogram's upper bounds: ``n`` is ``2**n`` microseconds."""
+    multiprocess_mode: str = ""
+    """A gauge's: how the values of several processes become one (``livesum``, ``max`` …)."""
+
+    @property
+    def full_name(self) -> str:
+        """The name as exported."""
+        return PREFIX + self.name
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The buckets' upper bounds in seconds."""
+        return tuple((1 << index) / 1_000_000 for index in self.buckets)
+
+
+QUERY_TIME = Instrument(
+    name="query_execution_time_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Time of a query, execute and fetch, of the requests watched in detail.",
+    labels=("alias", "kind"),
+    buckets=TIME_BUCKETS,
+)
+QUERIES = Instrument(
+    name="queries_total",
+    kind="counter",
+    help="Queries of all watched requests, commands and blocks.",
+    labels=("outcome",),
+)
+SLOW_QUERIES = Instrument(
+    name="slow_queries_total",
+    kind="counter",
+    help="Queries that took at least SLOW_QUERY_MS.",
+    labels=("alias",),
+)
+N_PLUS_ONE = Instrument(
+    name="n_plus_one_total",
+    kind="counter",
+    help="N+1 seen: one for each place in each request, however many queries it ran.",
+    labels=("alias",),
+)
+SCOPES = Instrument(
+    name="scopes_total",
+    kind="counter",
+    help="Requests, commands, tasks and blocks watched.",
+    labels=("kind",),
+)
+ROLLUP_FAILURES = Instrument(
+    name="rollup_failures_total",
+    kind="counter",
+    help="Writes of the rollup that failed; they are tried again.",
+)
+ROLLUP_LOST = Instrument(
+    name="rollup_lost_total",
+    kind="counter",
+    help="Buckets of ten seconds given up because the rollup's database stayed away.",
+)
+
+INSTRUMENTS: tuple[Instrument, ...] = (
+    QUERY_TIME,
+    QUERIES,
+    SLOW_QUERIES,
+    N_PLUS_ONE,
+    SCOPES,
+    ROLLUP_FAILURES,
+    ROLLUP_LOST,
+)
+"""All of them. Each app's come with the app."""

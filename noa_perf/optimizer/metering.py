@@ -1,0 +1,78 @@
+"""Hands what each closed scope did to the recorder of ``noa_perf.metrics``, where that app is installed."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from noa_perf.core import health
+from noa_perf.core.health import Health
+from noa_perf.metrics import recorder
+from noa_perf.metrics.instruments import N_PLUS_ONE, QUERIES, QUERY_TIME, SCOPES, SLOW_QUERIES
+from noa_perf.metrics.recorder import Recorder
+from noa_perf.optimizer import capture
+from noa_perf.optimizer.detectors import allow
+from noa_perf.optimizer.groups import Group, Verdict, bucket
+from noa_perf.optimizer.report import where
+from noa_perf.optimizer.scopes import Scope
+
+KINDS = frozenset({"request", "task", "command", "block"})
+MAX_SQL = 10_000
+"""Characters of a folded statement that are kept."""
+
+
+def install() -> None:
+    """Count every scope of this process, from now on, if there is somebody to count for."""
+    health.register("optimizer.capture", capturing)
+    if apps.is_installed("noa_perf.metrics"):
+        capture.on_closed(closed)
+
+
+def closed(scope: Scope) -> None:
+    """Add a closed scope; what ``perf_report`` asks the site for is not the site's traffic."""
+    to = recorder.current()
+    if to is recorder.NOTHING or capture.is_quiet():
+        return
+    to.count(SCOPES, (scope.kind if scope.kind in KINDS else recorder.OTHER,))
+    if scope.queries > scope.failed:
+        to.count(QUERIES, ("ok",), scope.queries - scope.failed)
+    if scope.failed:
+        to.count(QUERIES, ("failed",), scope.failed)
+    seconds = scope.seconds
+    spread = {bucket(seconds): 1}
+    to.add("route", (scope.route,), 1, seconds, spread, queries=scope.queries, failed=scope.failed)
+    for group in scope.groups.values():
+        _add(to, scope, group)
+
+
+def _add(to: Recorder, scope: Scope, group: Group) -> None:
+    alias, statement = group.alias, group.statement
+    seconds, count = group.execute + group.fetch, group.count
+    to.observe(QUERY_TIME, (alias, statement.kind.value), count, seconds, group.buckets)
+    labels = (alias, statement.digest, statement.folded[:MAX_SQL])
+    to.add("query", labels, count, seconds, group.buckets, failed=group.failed, slow=group.slow)
+    if group.slow:
+        to.count(SLOW_QUERIES, (alias,), group.slow)
+    if group.verdict is Verdict.N_PLUS_ONE and allow.entry_for(group) is None:
+        subject = group.relation.subject if group.relation else statement.folded[:80]
+        to.count(N_PLUS_ONE, (alias,))
+        to.add("n_plus_one", (subject, where(group).strip(), scope.route), 1, seconds, queries=count)
+
+
+def capturing(deep: bool) -> Health:
+    """Ask whether this thread's open connections, and all to come, are watched."""
+    unwatched = [
+        connection.alias
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None and capture.watch not in connection.execute_wrappers
+    ]
+    if unwatched or not _told_of_new_ones():
+        what = f"Queries on {', '.join(map(repr, unwatched))} are" if unwatched else "New connections are"
+        cure = "Something took the wrapper off: look for code that replaces execute_wrappers, or restart."
+        return Health(ok=False, message=f"{what} not watched.", cure=cure)
+    return Health(ok=True, message="Every open connection is watched.")
+
+
+def _told_of_new_ones() -> bool:
+    return any(entry[0][0] == "noa_perf.optimizer.capture" for entry in connection_created.receivers)

@@ -1,0 +1,44 @@
+"""Every metric's name, unit and labels."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from noa_perf.metrics.instruments import INSTRUMENTS, PREFIX, TIME_BUCKETS
+
+EXPECTED = {
+    "noa_perf_query_execution_time_seconds": ("histogram", "seconds", ("alias", "kind")),
+    "noa_perf_queries_total": ("counter", "", ("outcome",)),
+    "noa_perf_slow_queries_total": ("counter", "", ("alias",)),
+    "noa_perf_n_plus_one_total": ("counter", "", ("alias",)),
+    "noa_perf_scopes_total": ("counter", "", ("kind",)),
+    "noa_perf_rollup_failures_total": ("counter", "", ()),
+    "noa_perf_rollup_lost_total": ("counter", "", ()),
+}
+
+
+def test_the_metrics_are_these():
+    assert {one.full_name: (one.kind, one.unit, one.labels) for one in INSTRUMENTS} == EXPECTED
+
+
+@pytest.mark.parametrize("one", INSTRUMENTS, ids=lambda one: one.name)
+def test_each_metric_keeps_the_rules(one):
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", one.name)
+    assert one.full_name == PREFIX + one.name
+    assert one.name.endswith("_total") == (one.kind == "counter")
+    assert one.unit in ("", "seconds", "bytes")
+    assert one.unit in one.name
+    assert one.help.endswith(".")
+    assert bool(one.buckets) == (one.kind == "histogram")
+    assert bool(one.multiprocess_mode) == (one.kind == "gauge")
+    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "provider"}
+
+
+def test_buckets_of_time_are_powers_of_two_in_microseconds():
+    bounds = next(one for one in INSTRUMENTS if one.buckets).bounds
+
+    assert list(TIME_BUCKETS) == sorted(TIME_BUCKETS)
+    assert bounds[0] == 0.000256
+    assert bounds[-1] == 33.554432
