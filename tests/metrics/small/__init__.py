@@ -1,0 +1,1 @@
+"""A small site that runs in processes of its own; the environment names its database."""

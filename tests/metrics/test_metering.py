@@ -1,0 +1,167 @@
+"""What the optimizer sees arrives in the recorder, once, and without a value in it."""
+
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from django.db import OperationalError, connection
+from django.test import Client
+
+from noa_perf import optimizer
+from noa_perf.metrics import recorder
+from noa_perf.metrics.recorder import Recorder, Tally
+from noa_perf.optimizer import capture, metering
+from tests.library.models import Author, Book
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def tally():
+    mine = Tally()
+    before = recorder.use(mine)
+    yield mine
+    recorder.use(before)
+
+
+@pytest.fixture
+def books():
+    author = Author.objects.create(name="Ann")
+    for number in range(4):
+        Book.objects.create(title=f"secret {number}", author=author)
+
+
+def ask(times):
+    with connection.cursor() as cursor:
+        for number in range(times):
+            cursor.execute("SELECT %s", [f"secret {number}"])
+            cursor.fetchall()
+
+
+def test_a_scope_is_counted_once_with_its_queries(tally):
+    with optimizer.scope("outer"):
+        with optimizer.scope("inner"):
+            ask(2)
+        ask(1)
+    counts, series = tally.drain_counts(), tally.drain_series()
+
+    assert counts["scopes_total", ("block",)].count == 1
+    assert counts["queries_total", ("ok",)].count == 3
+    times = counts["query_execution_time_seconds", ("default", "select")]
+    assert times.count == sum(times.buckets.values()) == 3
+    route = series["route", ("outer",)]
+    assert (route.count, route.extra, sum(route.buckets.values())) == (1, {"queries": 3}, 1)
+    assert ("route", ("inner",)) not in series
+
+
+def test_statements_are_kept_folded(tally):
+    with optimizer.scope("work"), connection.cursor() as cursor:
+        cursor.execute("SELECT 'secret' WHERE %s = 'secret'", ["secret"])
+    series = tally.drain_series()
+
+    ((labels, totals),) = [(key[1], totals) for key, totals in series.items() if key[0] == "query"]
+    assert labels[0] == "default"
+    assert labels[2] == "SELECT %s WHERE %s = %s"
+    assert totals.count == sum(totals.buckets.values()) == 1
+    assert "secret" not in str(series.keys())
+
+
+def test_failed_queries(tally):
+    with optimizer.scope("work"), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        with pytest.raises(OperationalError):
+            cursor.execute("SELECT nonsense FROM nowhere")
+    counts, series = tally.drain_counts(), tally.drain_series()
+
+    assert counts["queries_total", ("ok",)].count == 1
+    assert counts["queries_total", ("failed",)].count == 1
+    assert series["route", ("work",)].extra == {"queries": 2, "failed": 1}
+
+
+def test_slow_queries(tally, settings):
+    settings.NOA_PERF = {"OPTIMIZER": {"SLOW_QUERY_MS": 0.0}}
+    with capture.scope("work"):
+        ask(2)
+    counts, series = tally.drain_counts(), tally.drain_series()
+
+    assert counts["slow_queries_total", ("default",)].count == 2
+    assert [totals.extra["slow"] for (kind, _), totals in series.items() if kind == "query"] == [2]
+
+
+def test_an_n_plus_one_is_counted_once_a_scope_with_its_place(tally, books):
+    tally.reset()
+    for _ in range(2):
+        with optimizer.scope("work"):
+            for book in Book.objects.all():
+                str(book.author)
+    counts, series = tally.drain_counts(), tally.drain_series()
+
+    assert counts["n_plus_one_total", ("default",)].count == 2
+    ((labels, totals),) = [(key[1], totals) for key, totals in series.items() if key[0] == "n_plus_one"]
+    assert labels[0] == "Book.author"
+    assert "tests/metrics/test_metering.py:" in labels[1]
+    assert labels[2] == "work"
+    assert (totals.count, totals.extra) == (2, {"queries": 8})
+
+
+def test_an_allowed_n_plus_one_is_not(tally, books, settings):
+    settings.NOA_PERF = {"OPTIMIZER": {"ALLOW": ["Book.author"]}}
+    with optimizer.scope("work"):
+        for book in Book.objects.all():
+            str(book.author)
+
+    assert ("n_plus_one_total", ("default",)) not in tally.drain_counts()
+
+
+def test_with_sampling_counts_stay_complete(tally, settings):
+    settings.NOA_PERF = {"OPTIMIZER": {"SAMPLE_RATE": 0.0}}
+    settings.ROOT_URLCONF = "tests.metrics.small.urls"
+    settings.ALLOWED_HOSTS = ["testserver"]
+    assert Client().get("/page/").status_code == 200
+    counts, series = tally.drain_counts(), tally.drain_series()
+
+    assert counts["scopes_total", ("request",)].count == 1
+    assert counts["queries_total", ("ok",)].count == 2
+    assert not [key for key in counts if key[0] == "query_execution_time_seconds"]
+    assert series["route", ("/page/",)].extra == {"queries": 2}
+
+
+def test_what_a_report_asks_for_is_not_the_sites_traffic(tally):
+    with capture.quiet(), optimizer.scope("work"):
+        ask(3)
+
+    assert tally.drain_counts() == {}
+    assert tally.drain_series() == {}
+
+
+def test_kinds_of_scopes_are_bounded(tally):
+    with capture.scope("work", kind="whatever"):
+        pass
+
+    assert list(tally.drain_counts()) == [("scopes_total", ("(other)",))]
+
+
+def test_a_recorder_that_fails_costs_the_site_nothing():
+    class Broken(Recorder):
+        def count(self, *args, **kwargs):
+            raise RuntimeError
+
+    before = recorder.use(Broken())
+    noted, capture.faults.counts = capture.faults.counts, {}
+    try:
+        with optimizer.scope("work"):
+            ask(1)
+        assert capture.faults.counts == {"close_scope": 1}
+    finally:
+        recorder.use(before)
+        capture.faults.counts = noted
+
+
+def test_without_the_app_nothing_listens(monkeypatch):
+    listeners: list[object] = []
+    monkeypatch.setattr(apps, "is_installed", lambda name: False)
+    monkeypatch.setattr(capture, "_listeners", listeners)
+
+    metering.install()
+
+    assert listeners == []
