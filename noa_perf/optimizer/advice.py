@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from django.apps import apps
 
+from noa_perf.optimizer import annotating, statements
+from noa_perf.optimizer.cures import Cure
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
+from noa_perf.optimizer.paths import way
 from noa_perf.optimizer.relations import Relation, RelationKind
-from noa_perf.optimizer.source import Builder
 
 MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, RelationKind.GENERIC_RELATION})
 
 RANGES = frozenset({"gt", "gte", "lt", "lte", "range"})
 
-_AGGREGATE = re.compile(r'\b(SUM|AVG|MIN|MAX|COUNT)\(\s*(?:DISTINCT\s+)?["`]\w+["`]\.["`](\w+)["`]', re.IGNORECASE)
 _WRITES = {
     "INSERT": (
         "bulk_create",
@@ -33,21 +31,8 @@ _WRITES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cure:
-    """What to change.
-
-    ``code`` is to be added. Where ``form`` names a way of loading eagerly, ``text`` only gives the reason, for the
-    report knows the place; elsewhere it is the whole sentence.
-    """
-
-    code: str
-    text: str
-    form: str = ""
-
-
-def cure_of(group: Group, chain: Lineage | None) -> Cure:
-    """Return the cure for an N+1."""
+def cure_of(group: Group, chain: Lineage | None, *, crowded: bool = False) -> Cure:
+    """Return the cure for an N+1; ``crowded`` when other findings add joins to many at the same line."""
     relation = group.relation
     if relation is None or relation.kind is RelationKind.RAW:
         return Cure(
@@ -62,34 +47,28 @@ def cure_of(group: Group, chain: Lineage | None) -> Cure:
         code = f'prefetch_related_objects(rows, "{relation.name}")'
         return Cure(code, f"Prefetch once for all rows, before the loop: {code}.")
     if relation.kind is RelationKind.DEFERRED:
-        text = f'Load "{relation.name}" with the rows: add it to .only(), or take it out of .defer().'
-        return Cure(f'"{relation.name}"', text, "only")
-    path = "__".join(chain.path) if chain is not None and chain.path else relation.name
+        name = _field_name(relation.model, relation.name)
+        return Cure(f'"{name}"', f'Load "{name}" with the rows: add it to .only(), or take it out of .defer().', "only")
     if relation.kind in MANY and not relation.plain:
-        return _of_many(relation, group, path)
+        counted = not relation.filtered and relation.operation in annotating.OPERATIONS
+        return (
+            annotating.cure(group, chain, crowded=crowded) if counted else _prefetch(relation, _path(relation, chain))
+        )
+    return _eager(relation, chain)
+
+
+def _eager(relation: Relation, chain: Lineage | None) -> Cure:
     single = chain.single if chain is not None and chain.path else relation.kind not in MANY
-    single = single and relation.kind is not RelationKind.GENERIC_FOREIGN_KEY and relation.kind not in MANY
-    form = "select_related" if single else "prefetch_related"
-    why = "it comes joined to the rows." if single else "one query fetches it for all rows."
-    return Cure(f'.{form}("{path}")', why, form)
+    if single and relation.kind is not RelationKind.GENERIC_FOREIGN_KEY and relation.kind not in MANY:
+        to = way(relation, chain)
+        path = to.lookup if to is not None else _path(relation, chain)
+        return Cure(f'.select_related("{path}")', "it comes joined to the rows.", "select_related")
+    path = _path(relation, chain)
+    return Cure(f'.prefetch_related("{path}")', "one query fetches it for all rows.", "prefetch_related")
 
 
-def placed(cure: Cure, builder: Builder | None) -> Cure:
-    """Return ``cure`` in the words of the place where it goes: a class attribute is written as one."""
-    if builder is None or cure.form not in ("select_related", "prefetch_related", "annotate"):
-        return cure
-    if builder.form == "list_select_related":
-        paths = re.findall(r'"([^"]+)"', cure.code)
-        code = f"list_select_related = ({', '.join(repr(p) for p in paths)},)".replace("'", '"')
-        return Cure(code, f"Set {code} on {builder.name.partition('.')[0]}: it comes joined to the rows.")
-    if builder.form == "model":
-        model = builder.text.partition("=")[2].strip() or "Model"
-        code = f"queryset = {model}.objects{cure.code}"
-        return Cure(code, f"Write {code} in place of `{builder.text}`: {cure.text}")
-    if builder.form == "get_queryset":
-        code = f"super().get_queryset(request){cure.code}"
-        return Cure(code, f"Return {code} from {builder.name}.get_queryset: {cure.text}")
-    return cure
+def _path(relation: Relation, chain: Lineage | None) -> str:
+    return "__".join(chain.path) if chain is not None and chain.path else relation.name
 
 
 def write_cure(group: Group) -> Cure:
@@ -102,18 +81,19 @@ def write_cure(group: Group) -> Cure:
 
 def _of_model(relation: Relation, group: Group) -> Cure:
     model = _model_name(relation.model)
-    fields = relation.filtered
+    fields, varying = relation.filtered, statements.varying(group)
     key = fields[0] if len(fields) == 1 else ""
     operation = relation.operation
     if operation in ("get", "first", "last") and key and _unique(relation.model, key):
         return _in_bulk(relation, "Fetch all that the loop needs before it", "" if _is_pk(relation.model, key) else key)
-    name = key or (fields[0] if fields else "pk")
-    if relation.lookups and relation.lookups <= RANGES:
-        return _of_ranges(relation, group, name)
+    if any(lookup for _, lookup in varying) or (relation.lookups and relation.lookups <= RANGES):
+        return _of_ranges(relation, group, varying)
+    name = next((name for name, _ in varying), key or (fields[0] if fields else "pk"))
     if operation in ("count", "aggregate"):
-        code = f'.values("{name}").annotate(n=Count("pk"))'
-        if operation == "aggregate":
-            code = code.replace('n=Count("pk")', f"value={_aggregate(group)}")
+        value = _value(group, relation)
+        if value is None:
+            return Cure("", f'Ask once for all rows: group the same expression by .values("{name}").')
+        code = f'.values("{name}").annotate({"n" if operation == "count" else "value"}={value})'
         return Cure(code, f"Ask once for all rows, grouped: {model}.objects.filter({name}__in=...){code}.")
     if operation == "exists":
         code = f'.values_list("{name}", flat=True)'
@@ -124,44 +104,39 @@ def _of_model(relation: Relation, group: Group) -> Cure:
     return Cure(code, f"Ask once for all rows, before the loop: {model}.objects{code}, then group them by {name}.")
 
 
-def _of_ranges(relation: Relation, group: Group, name: str) -> Cure:
-    value = _aggregate(group) if relation.operation == "aggregate" else 'Count("pk")'
-    code = f'.annotate(period=Trunc("{name}", "...")).values("period").annotate(value={value})'
+def _of_ranges(relation: Relation, group: Group, varying: list[tuple[str, str]]) -> Cure:
+    """Return the cure for a query per range: of dates for a chart, of prices for a filter."""
     model = _model_name(relation.model)
-    return Cure(code, f"Ask once for all ranges: {model}.objects{code} for dates, Case(When(...)) for other ranges.")
+    bounds = varying or [(relation.filtered[0] if relation.filtered else "pk", "range")]
+    conditions = ", ".join(f"{field}{f'__{lookup}' if lookup else ''}={_BOUNDS[lookup]}" for field, lookup in bounds)
+    value = _value(group, relation) if relation.operation in ("count", "aggregate", "exists") else None
+    if value is None and relation.operation == "aggregate":
+        return Cure("", f"Ask once for all ranges: the same expression for each, with filter=Q({conditions}).")
+    if value is None:
+        code = f".filter({conditions})"
+        text = f"Ask once for the whole span: {model}.objects{code}, then sort the rows into their ranges in Python."
+        return Cure(code, text)
+    names = list(dict.fromkeys(_BOUNDS[lookup].strip("()") for _, lookup in bounds))
+    each = f"({', '.join(names)})" if len(", ".join(names).split(", ")) > 1 else names[0]
+    filtered = f"{value[:-1]}, filter=Q({conditions}))"
+    code = f'.aggregate(**{{f"n{{i}}": {filtered} for i, {each} in enumerate(ranges)}})'
+    return Cure(code, f"Ask once for all ranges: {model}.objects{code}.")
+
+
+_BOUNDS = {"": "value", "gt": "low", "gte": "low", "lt": "high", "lte": "high", "range": "(low, high)"}
+
+
+def _value(group: Group, relation: Relation) -> str | None:
+    """Return what is aggregated, or None where it is more than one plain column."""
+    if relation.operation != "aggregate":
+        return 'Count("pk")'
+    found = statements.aggregates(group.statement.sql, apps.get_model(relation.model)._meta.db_table)
+    return found[0].code("") if len(found) == 1 else None
 
 
 def _in_bulk(relation: Relation, lead: str, field: str = "") -> Cure:
     code = f'.in_bulk(values, field_name="{field}")' if field else ".in_bulk(ids)"
     return Cure(code, f"{lead}: {_model_name(relation.model)}.objects{code}, then look each up in that dict.")
-
-
-def _of_many(relation: Relation, group: Group, path: str) -> Cure:
-    name = path.replace("__", "_")
-    if relation.filtered or relation.operation not in ("count", "exists", "aggregate"):
-        return _prefetch(relation, path)
-    if relation.operation == "count":
-        code = f'.annotate({name}_count=Count("{path}"))'
-        return Cure(
-            code,
-            f"the query that fetches the rows counts too; read `{name}_count` where .count() is called.",
-            "annotate",
-        )
-    if relation.operation == "exists":
-        target = _model_name(relation.target)
-        code = f'.annotate(has_{name}=Exists({target}.objects.filter({_back(relation)}=OuterRef("pk"))))'
-        return Cure(
-            code,
-            f"the query that fetches the rows asks too; read `has_{name}` where .exists() is called.",
-            "annotate",
-        )
-    value = _aggregate(group, prefix=f"{path}__")
-    code = f".annotate({name}_value={value})"
-    return Cure(
-        code,
-        f"the query that fetches the rows computes it; read `{name}_value` where .aggregate() is called.",
-        "annotate",
-    )
 
 
 def _prefetch(relation: Relation, path: str) -> Cure:
@@ -175,25 +150,13 @@ def _prefetch(relation: Relation, path: str) -> Cure:
     return Cure(code, text, "prefetch_related")
 
 
-def _aggregate(group: Group, prefix: str = "") -> str:
-    match = _AGGREGATE.search(group.statement.sql)
-    return f'{match[1].capitalize()}("{prefix}{match[2]}")' if match else f'Count("{prefix or "pk"}")'
-
-
-def _back(relation: Relation) -> str:
-    try:
-        model = apps.get_model(relation.model)
-    except (LookupError, ValueError):
-        return "..."
-    for field in model._meta.get_fields():
-        accessor = getattr(field, "get_accessor_name", lambda: "")()
-        if accessor == relation.name:
-            return str(getattr(getattr(field, "field", None), "name", "..."))
-    return "..."
-
-
 def _model_name(label: str) -> str:
     return label.rpartition(".")[2]
+
+
+def _field_name(label: str, name: str) -> str:
+    """Return the name of a field that may be given by its column's attribute, ``author_id``."""
+    return str(apps.get_model(label)._meta.get_field(name).name)
 
 
 def _unique(label: str, name: str) -> bool:

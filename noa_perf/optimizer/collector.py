@@ -136,7 +136,7 @@ class Collector:
         if sighting is None:
             if len(self.sightings) >= settings().max_fingerprints:
                 self._make_room(self.sightings)
-            chain = lineage.trace(group) if kind == "n_plus_one" else None
+            chain = lineage.trace(group, scope.groups.values()) if kind == "n_plus_one" else None
             sighting = self.sightings[key] = Sighting(kind, scope.route, scope.view, group, chain, others)
         sighting.add(count, seconds)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.relations import Relation, RelationKind
 
 SINGLE = frozenset({RelationKind.FORWARD, RelationKind.REVERSE_ONE})
+MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, RelationKind.GENERIC_RELATION})
 MAX_DEPTH = 6
 
 _FROM = re.compile(r"\sFROM\s", re.IGNORECASE)
@@ -38,6 +39,8 @@ class Lineage:
     """Attributes from the root's rows to the relation that repeats, that one included."""
     single: bool = True
     """Whether every step leads to one object, so that a join can fetch it."""
+    rivals: tuple[Group, ...] = ()
+    """Other queries of the scope that may as well have fetched those rows."""
 
 
 @lru_cache(maxsize=2_048)
@@ -70,14 +73,19 @@ def _fetches(sql: str, label: str) -> bool:
         return True  # joined, perhaps under an alias
     columns = _FROM.split(sql, maxsplit=1)[0]
     key = apps.get_model(label)._meta.pk
-    return re.search(rf"\b{re.escape(key.column or '')}\b|\*", columns) is not None
+    return re.search(rf"\b{re.escape(key.column or '')}\b|(?<!\()\*", columns) is not None
 
 
 def _likelihood(other: Group, table: str, owner: int) -> tuple[int, bool, int]:
     # A query of single rows brought the instance only if it has just asked for its key; a list may have.
-    asked = 2 if owner and owner in other.last_hashes else 0
+    asked = 2 if owner and owner in other.last_hashes and _asks_for_key(other.statement.sql, table) else 0
     provenance = 1 if other.rows > other.count else asked
     return provenance, tables(other.statement.sql)[0] == table, other.last
+
+
+def _asks_for_key(sql: str, table: str) -> bool:
+    key = getattr(model_of_table(table), "_meta", None)
+    return key is not None and re.search(rf'["`]{table}["`]\.["`]{key.pk.column}["`] (=|IN) ', sql) is not None
 
 
 def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
@@ -89,14 +97,45 @@ def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
     return max(before, key=lambda other: other.last, default=None)
 
 
-def trace(group: Group) -> Lineage:
-    """Follow ``group`` back to the query that a person wrote."""
+def trace(group: Group, others: Iterable[Group] = ()) -> Lineage:
+    """Follow ``group`` back to the query that a person wrote; ``others`` are all of its scope, once that is over."""
+    scope = list(others)
+    found = _trace(group, _parent_of_many(group, scope))
+    return replace(found, rivals=_rivals(group, found, scope))
+
+
+def _parent_of_many(group: Group, others: list[Group]) -> Group | None:
+    """Return the parent, or a likelier one: a query of one row brought no more than one of the instances."""
+    parent = group.parent
+    if parent is None or group.relation is None or parent.rows > 1 or parent.prefetch is not None:
+        return parent
+    label, table = group.relation.model, _table(group.relation.model)
+    lists = [one for one in others if one is not group and one.order < group.last and _lists(one, label)]
+    return max(lists, key=lambda one: (tables(one.statement.sql)[0] == table, one.last), default=parent)
+
+
+def _lists(group: Group, label: str) -> bool:
+    """Tell whether ``group`` fetched several rows of a model at once."""
+    return group.statement.kind is Kind.SELECT and group.rows > group.count and _fetches(group.statement.sql, label)
+
+
+def _rivals(group: Group, found: Lineage, others: list[Group]) -> tuple[Group, ...]:
+    root, table = found.root, _table(found.model)
+    # A template asks for its rows where it loops over them: what comes at once is of those rows.
+    if root is None or not table or (root.site.node is not None and root.last == group.order - 1):
+        return ()
+    lists = [one for one in others if one is not root and one is not group and one.order < group.order]
+    same = [one for one in lists if tables(one.statement.sql)[:1] == (table,) and _lists(one, found.model)]
+    return tuple(same[:MAX_DEPTH])
+
+
+def _trace(group: Group, parent: Group | None) -> Lineage:
     relation = group.relation
     if relation is None or not relation.name:
-        return Lineage(group.parent, "", ())
+        return Lineage(parent, "", ())
     path = [relation.name]
     single = relation.kind in SINGLE
-    model, here = relation.model, group.parent
+    model, here = relation.model, parent
     for _ in range(MAX_DEPTH):
         if here is None:
             break
@@ -122,6 +161,8 @@ def _is_step(relation: Relation | None) -> bool:
     return (
         relation is not None
         and bool(relation.name)
+        # Rows that were filtered or ordered anew are fetched by no prefetch: theirs is the queryset to change.
+        and (relation.plain or relation.kind not in MANY)
         and relation.kind
         not in (
             RelationKind.DEFERRED,
@@ -141,6 +182,13 @@ def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
     start = model_of_table(read[0])
     if start is None:
         return None
+    # A table may be joined twice, for a filter and for its rows: those whose columns are selected.
+    columns = _FROM.split(sql, maxsplit=1)[0]
+    return _search(sql, start, target, columns) or _search(sql, start, target, "")
+
+
+def _search(sql: str, start: Any, target: str, columns: str) -> tuple[str, list[str]] | None:
+    read = tables(sql)
     pending: list[tuple[Any, list[str]]] = [(start, [])]
     while pending:
         at, path = pending.pop(0)
@@ -148,7 +196,7 @@ def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
             related = getattr(one, "related_model", None)
             if not one.is_relation or not (one.many_to_one or one.one_to_one) or related in (None, "self"):
                 continue
-            if not _joins_by(sql, at._meta.db_table, getattr(one, "column", None)):
+            if not _joins_by(sql, at._meta.db_table, getattr(one, "column", None), columns):
                 continue
             if related._meta.db_table == target:
                 return start._meta.label, [*path, one.name]
@@ -157,11 +205,13 @@ def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
     return None
 
 
-def _joins_by(sql: str, table: str, column: str | None) -> bool:
-    return column is not None and re.search(rf'{table}["`]?\.["`]?{column}["`]? = ["`]?\w+["`]?\.', sql) is not None
+def _joins_by(sql: str, table: str, column: str | None, columns: str) -> bool:
+    if column is None:
+        return False
+    joins = re.findall(rf'{table}["`]?\.["`]?{column}["`]? = ["`]?(\w+)["`]?\.', sql)
+    return any(not columns or re.search(rf'\b{alias}["`]?\.', columns) for alias in joins)
 
 
-@lru_cache(maxsize=1_024)
 def _table(label: str) -> str:
     try:
         return str(apps.get_model(label)._meta.db_table)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
-from noa_perf.optimizer import advice, capture, lineage, source
+from noa_perf.optimizer import advice, annotating, builders, capture, lineage, placing
 from noa_perf.optimizer.callsite import Frame, relative
 from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.cures import EAGER
 from noa_perf.optimizer.detectors import misuse
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
@@ -20,18 +21,17 @@ from noa_perf.optimizer.source import Builder
 
 logger = logging.getLogger("noa_perf.optimizer")
 
-EAGER = frozenset({"select_related", "prefetch_related", "annotate"})
 MAX_SQL = 2_000
 
 
 def findings(sightings: Iterable[Sighting], shapes: Iterable[Shape]) -> list[Finding]:
     """Return the findings behind ``sightings`` and ``shapes``, dearest first."""
     seen, known = list(sightings), list(shapes)
+    crowded = _crowded(seen)
     found: list[Finding] = []
     for sighting in seen:
-        maker = _MAKERS.get(sighting.kind)
         try:
-            made = maker(sighting) if maker is not None else None
+            made = _made(sighting, crowded)
         except Exception:
             capture.faults.note(f"report of {sighting.kind}")
             continue
@@ -41,27 +41,47 @@ def findings(sightings: Iterable[Sighting], shapes: Iterable[Shape]) -> list[Fin
     return sorted(found, key=lambda one: (-one.ms, one.kind, one.subject, str(one.where)))
 
 
-def _n_plus_one(sighting: Sighting) -> Finding:
+def _made(sighting: Sighting, crowded: set[int]) -> Finding | None:
+    if sighting.kind == "n_plus_one":
+        return _n_plus_one(sighting, crowded=id(sighting) in crowded)
+    maker = _MAKERS.get(sighting.kind)
+    return maker(sighting) if maker is not None else None
+
+
+def _crowded(sightings: list[Sighting]) -> set[int]:
+    """Return the ids of the sightings whose cures would join different relations to many at one line."""
+    by_line: dict[tuple[str, int, str], dict[str, list[int]]] = {}
+    for sighting in sightings:
+        if sighting.kind != "n_plus_one":
+            continue
+        path = annotating.joined_path(sighting.group, sighting.lineage)
+        builder = _builder(sighting, "annotate") if path else None
+        if builder is not None:
+            line = (builder.file, builder.line, builder.name)
+            by_line.setdefault(line, {}).setdefault(path, []).append(id(sighting))
+    return {one for paths in by_line.values() if len(paths) > 1 for ids in paths.values() for one in ids}
+
+
+def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
     group, chain = sighting.group, sighting.lineage
     relation = group.relation
-    cure = advice.cure_of(group, chain)
-    builder = _builder(sighting, chain, cure.form)
-    cure = advice.placed(cure, builder)
+    cure = advice.cure_of(group, chain, crowded=crowded)
+    builder = _builder(sighting, cure.form)
+    cure = placing.placed(cure, builder, chain.root if chain is not None else None)
     subject = relation.subject if relation is not None else "query"
-    place = _at(group)
-    change = _place(builder) or place
+    unplaced = builder is None and cure.form in EAGER
+    change = _place(builder) or (None if unplaced else _at(group))
     advised = f"Add {cure.code} to {_target(builder, change)}: {cure.text}" if cure.form in EAGER else cure.text
     each = sighting.count / sighting.scopes
-    summary = f"{each:.0f}× {subject}{where(group)}: one query for each row."
     return Finding(
         kind="n_plus_one",
         subject=subject,
-        summary=summary,
+        summary=f"{each:.0f}× {subject}{where(group)}: one query for each row.",
         cure=advised + _guess(builder),
         code=cure.code,
         severity="high" if each >= 10 else "medium",
         change=change,
-        certain=builder is None or builder.certain,
+        certain=not unplaced and (builder is None or builder.certain),
         evidence={
             "relation": relation.kind.value if relation is not None else "unknown",
             "operation": relation.operation if relation is not None else "",
@@ -124,8 +144,7 @@ def _misuse(sighting: Sighting) -> Finding | None:
     change = _at(group)
     if sighting.kind == "unread_columns":
         model = lineage.model_of_sql(group.statement.sql)
-        builder = source.builder_in_frames(group.site.frames, model._meta.label)
-        builder = builder or source.builder_in_view(sighting.view, model._meta.label, "defer")
+        builder = builders.find(group.site, sighting.view, model._meta.label)
         change = _place(builder) or change
     elif frame is not None:
         change = Place(file=relative(frame.code.co_filename), line=confirmed.line, name=frame.code.co_qualname)
@@ -151,7 +170,6 @@ _MISUSES = {
 }
 
 _MAKERS = {
-    "n_plus_one": _n_plus_one,
     "write_loop": _write_loop,
     "duplicate": _duplicate,
     **dict.fromkeys(_MISUSES, _misuse),
@@ -283,12 +301,28 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> F
     )
 
 
-def _builder(sighting: Sighting, chain: Lineage | None, form: str) -> Builder | None:
-    if chain is None or chain.root is None or not chain.model:
+def _builder(sighting: Sighting, form: str) -> Builder | None:
+    """Return where the queryset is built whose rows are looped over; None where that is not known, or not readable."""
+    chain = sighting.lineage
+    if chain is None or not chain.model or not chain.path:
         return None
-    hint = chain.root.site.node.contents if chain.root.site.node else ""
-    found = source.builder_in_frames(chain.root.site.frames, chain.model, hint)
-    return found or source.builder_in_view(sighting.view, chain.model, form, hint)
+    try:
+        return _builder_of(sighting, chain, form)
+    except Exception:  # a file that changed under our feet, say: the finding stands without its line
+        capture.faults.note("search for the line that builds a queryset")
+        return None
+
+
+def _builder_of(sighting: Sighting, chain: Lineage, form: str) -> Builder | None:
+    if chain.root is None:
+        return builders.of_loop(sighting.group.site, chain.model)
+    found = builders.find(chain.root.site, sighting.view, chain.model, form)
+    if found is None or not chain.rivals:
+        return found
+    others = [builders.find(rival.site, sighting.view, chain.model, form) for rival in chain.rivals]
+    if all(other == found for other in others):
+        return found
+    return builders.of_loop(sighting.group.site, chain.model) or replace(found, certain=False)
 
 
 def _common(sighting: Sighting) -> dict[str, Any]:
@@ -332,7 +366,7 @@ def where(group: Group) -> str:
 def _guess(builder: Builder | None) -> str:
     if builder is None or builder.certain:
         return ""
-    return " (The line is a guess: several build this queryset.)"
+    return " (The line is a guess: this queryset may be built elsewhere.)"
 
 
 def _model_of(group: Group) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from noa_perf.optimizer import lineage, source, usage
+from noa_perf.optimizer import builders, lineage, source, usage
 from noa_perf.optimizer.callsite import Frame
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.sightings import Sighting
@@ -194,7 +194,6 @@ def _unread(sighting: Sighting) -> Misuse | None:
         f"{_quoted(names)} came with {group.rows:,} rows (about {widths // 1000:,} kB) and is named nowhere in the "
         f"code and templates on the way: .defer({_quoted(names)}), unless it is read where this cannot see."
     )
-    builder = source.builder_in_frames(group.site.frames, model._meta.label)
-    builder = builder or source.builder_in_view(sighting.view, model._meta.label, "defer")
+    builder = builders.find(group.site, sighting.view, model._meta.label)
     line = builder.line if builder else (group.site.frames[0].line if group.site.frames else 0)
     return Misuse(line, f".defer({_quoted(names)})", cure, certain=False)

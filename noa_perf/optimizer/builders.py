@@ -1,0 +1,198 @@
+"""Finds the line that builds a queryset: in the frames that evaluated it, then in the view, at last by a guess."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from noa_perf.optimizer import source
+from noa_perf.optimizer.callsite import APPLICATION, Frame, Node, Site, kinds
+from noa_perf.optimizer.flow import Flow, accessors, flow_of
+from noa_perf.optimizer.source import Builder
+
+_EXPRESSION = re.compile(r"^for\s.*?\sin\s+([\w.]+)")
+
+
+def find(site: Site, view: Any, model: str, form: str = "") -> Builder | None:
+    """Return where the queryset of ``model`` that was evaluated at ``site``, on behalf of ``view``, is built.
+
+    ``form`` is the way of loading that is to be added there: a ModelAdmin has an attribute of its own for joins.
+    """
+    hint = site.node.contents if site.node else ""
+    in_frames = (one for frame in site.frames if (one := _in_frame(frame, model, hint)) is not None)
+    found = next(in_frames, None) or _in_template(site.node, model) or _in_view(view, model, form, hint)
+    return found or next(_guesses(site.frames, model), None)
+
+
+def of_loop(site: Site, model: str) -> Builder | None:
+    """Return what the loop around ``site`` runs over, if it is a queryset of ``model`` built in a known place."""
+    for frame in site.frames:
+        flow = flow_of(frame.code, frame.module, model)
+        for over in source.loops_at(flow.tree, frame.line) if flow is not None else ():
+            found = flow.origin([over]).best(frame.line) if flow is not None else None
+            if found is not None:
+                return found
+    return None
+
+
+def _in_frame(frame: Frame, model: str, hint: str) -> Builder | None:
+    flow = flow_of(frame.code, frame.module, model)
+    if flow is None:
+        return None
+    statement = source.statement_at(flow.tree, frame.line)
+    parts = source.head(statement) if statement is not None else []
+    hinted = flow.origin(flow.hinted(hint)).best(frame.line) if hint else None
+    return hinted or flow.origin(parts).best(frame.line)
+
+
+def _guesses(frames: tuple[Frame, ...], model: str) -> Iterator[Builder]:
+    """Yield what is built in a frame for unknown ends; not where the rows were handed in by the caller."""
+    for frame in frames:
+        flow = flow_of(frame.code, frame.module, model)
+        statement = source.statement_at(flow.tree, frame.line) if flow is not None else None
+        if flow is None or statement is None or flow.origin(source.head(statement)).outside:
+            continue
+        found = flow.everything().best(frame.line)
+        if found is not None:
+            yield replace(found, certain=False)
+
+
+def _in_template(node: Node | None, model: str) -> Builder | None:
+    """Return the template's line if the template itself asks an object for its related rows."""
+    asked = _EXPRESSION.match(node.contents) if node is not None else None
+    if asked is None or node is None or not set(asked[1].split(".")[1:]) & accessors(model):
+        return None
+    return Builder(node.path or node.template, node.line, node.line, node.template, True, "template", asked[1])
+
+
+def _in_view(view: Any, model: str, form: str, hint: str) -> Builder | None:
+    """Return the class attribute, method or line of ``view`` that builds the queryset of ``model``."""
+    cls, admin = source.view_class(view)
+    if admin:
+        return _in_admin(view, model, form)
+    if cls is None:
+        return _in_function(view, model, hint)
+    shown = _flow_of_method(cls, "get_context_data", model)
+    if shown is not None and (named := shown.origin(shown.hinted(hint)).best()) is not None:
+        return named
+    built = _main(cls, model)
+    if built is not None and shown is not None and shown.everything().found and not _shows_main(cls, hint):
+        return replace(built, certain=False)
+    return built
+
+
+def _main(cls: type, model: str) -> Builder | None:
+    """Return what builds the queryset that a generic view is about."""
+    own = _own_method(cls, "get_queryset")
+    if own is None:
+        return _model_attribute(cls, model)
+    # Its own method that asks no parent for the queryset builds it, perhaps in a way not understood here.
+    return _in_function(own, model) or (_model_attribute(cls, model) if _asks_parent(own) else _whole(own))
+
+
+def _shows_main(cls: type, hint: str) -> bool:
+    """Tell whether a template's node loops over the queryset that a generic view is about, or there is no node."""
+    model = getattr(cls, "model", None) or getattr(getattr(cls, "queryset", None), "model", None)
+    named = getattr(cls, "context_object_name", None) or f"{getattr(model, '__name__', '').lower()}_list"
+    return not hint or bool({"object_list", "page_obj", "object", named} & set(re.findall(r"\w+", hint)))
+
+
+def _in_function(function: Any, model: str, hint: str = "") -> Builder | None:
+    """Return what ``function`` hands to a template under the name in ``hint``, or returns, or builds at all."""
+    function = inspect.unwrap(function) if callable(function) else None
+    code = getattr(function, "__code__", None)
+    if code is None or kinds[code.co_filename] != APPLICATION:
+        return None
+    flow = flow_of(code, function.__module__, model)
+    if flow is None:
+        return None
+    known = flow.origin(flow.hinted(hint)).best() or flow.returned().best()
+    guess = flow.everything().best() if known is None else None
+    return replace(guess, certain=False) if guess is not None else known
+
+
+def _flow_of_method(cls: type, name: str, model: str) -> Flow | None:
+    method = _own_method(cls, name)
+    return flow_of(method.__code__, method.__module__, model) if method is not None else None
+
+
+def _in_admin(view: Any, model: str, form: str) -> Builder | None:
+    """Return what fetches the rows of a ModelAdmin or, on the page of one object, of one of its inlines."""
+    admin = view.model_admin
+    if _same(admin.model, model):
+        listed = form == "select_related" and getattr(view, "__name__", "") == "changelist_view"
+        return _list_select_related(type(admin)) if listed else _get_queryset(type(admin), model)
+    inline = next((one for one in admin.inlines if _same(one.model, model)), None)
+    return _get_queryset(inline, model) if inline is not None else None
+
+
+def _same(one: Any, label: str) -> bool:
+    return label in (one._meta.label, one._meta.concrete_model._meta.label)
+
+
+def _list_select_related(cls: type) -> Builder | None:
+    method = _own_method(cls, "get_list_select_related")
+    if method is not None:
+        return _whole(method)
+    declared = getattr(cls, "list_select_related", False)
+    found = _attribute(cls, "list_select_related") or _class_line(cls, "list_select_related")
+    names = tuple(declared) if isinstance(declared, (tuple, list)) else ()
+    return replace(found, present=names) if found is not None else None
+
+
+def _get_queryset(cls: type, model: str) -> Builder | None:
+    method = _own_method(cls, "get_queryset")
+    built = _in_function(method, model) if method is not None else None
+    if method is None or built is not None:
+        return built or _class_line(cls, "get_queryset")
+    return replace(_whole(method), name=cls.__name__, certain=True, form="get_queryset")
+
+
+def _asks_parent(method: Any) -> bool:
+    return bool({"get_queryset", "queryset"} & set(method.__code__.co_names))
+
+
+def _whole(method: Any) -> Builder:
+    code = method.__code__
+    return Builder(code.co_filename, code.co_firstlineno, code.co_firstlineno, code.co_qualname, certain=False)
+
+
+def _model_attribute(cls: type, model: str) -> Builder | None:
+    """Return ``queryset`` or ``model`` of a generic view if it is about ``model``."""
+    about = getattr(getattr(cls, "queryset", None), "model", None) or getattr(cls, "model", None)
+    label = getattr(getattr(about, "_meta", None), "label", "")
+    return (_attribute(cls, "queryset") or _attribute(cls, "model")) if label == model else None
+
+
+def _own_method(cls: type, name: str) -> Any:
+    for owner in cls.__mro__:
+        if name in vars(owner):
+            method = vars(owner)[name]
+            code = getattr(method, "__code__", None)
+            return method if code is not None and kinds[code.co_filename] == APPLICATION else None
+    return None
+
+
+def _attribute(cls: type, name: str) -> Builder | None:
+    """Return the line of the class body, of ``cls`` or a parent, that sets ``name``."""
+    owner = next((one for one in cls.__mro__ if name in vars(one)), None)
+    path = source.path_of(owner) if owner is not None else ""
+    node = source.class_node(path, owner) if owner is not None and kinds[path] == APPLICATION else None
+    for statement in node.body if node is not None else ():
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if owner is not None and any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            text, end = ast.unparse(statement), statement.end_lineno or statement.lineno
+            return Builder(path, statement.lineno, end, f"{owner.__name__}.{name}", True, name, text)
+    return None
+
+
+def _class_line(cls: type, form: str) -> Builder | None:
+    path = source.path_of(cls)
+    node = source.class_node(path, cls)
+    if node is None or kinds[path] != APPLICATION:
+        return None
+    return Builder(path, node.lineno, node.end_lineno or node.lineno, cls.__name__, True, form, "")

@@ -1,0 +1,124 @@
+"""A cure in the words of the place where it goes: a class attribute, an admin's method, a queryset that takes less."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+
+from noa_perf.optimizer import statements
+from noa_perf.optimizer.cures import EAGER, Cure
+from noa_perf.optimizer.flow import chain
+from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.source import Builder
+
+_COMBINED = re.compile(r"\b(UNION|INTERSECT|EXCEPT)\b")
+_PATHS = re.compile(r'"([^"]+)"')
+
+
+def placed(cure: Cure, builder: Builder | None, root: Group | None) -> Cure:
+    """Return ``cure`` as it has to be written where ``builder`` builds the queryset that ran as ``root``."""
+    if cure.form not in EAGER:
+        return cure
+    unfit = _unfit(cure, builder, root)
+    if unfit is not None or builder is None:
+        return unfit or cure
+    if builder.form == "list_select_related":
+        return _listed(cure, builder, root)
+    if builder.form == "model":
+        model = builder.text.partition("=")[2].strip() or "Model"
+        code = f"queryset = {model}.objects{cure.code}"
+        return Cure(code, f"Write {code} in place of `{builder.text}`: {cure.text}")
+    if builder.form == "get_queryset":
+        code = f"super().get_queryset(request){cure.code}"
+        return Cure(code, f"Return {code} from {builder.name}.get_queryset: {cure.text}")
+    if builder.form == "template":
+        asked = f"`{builder.text}` in the template asks for the rows"
+        return Cure(cure.code, f"{asked}: fetch them in Python, with {cure.code}, and hand them to it; {cure.text}")
+    return _beside(cure, builder, root)
+
+
+def _listed(cure: Cure, builder: Builder, root: Group | None) -> Cure:
+    """Return the whole ``list_select_related``: what is joined already would be lost by naming the new alone."""
+    kept = builder.present or (statements.joined(root.statement.sql) if root is not None else ())
+    paths = dict.fromkeys([*kept, *_PATHS.findall(cure.code)])
+    names = ", ".join(f'"{path}"' for path in paths)
+    code = f"list_select_related = ({names}{',' if len(paths) == 1 else ''})"
+    return Cure(code, f"Set {code} on {builder.name.partition('.')[0]}: {cure.text}")
+
+
+def _unfit(cure: Cure, builder: Builder | None, root: Group | None) -> Cure | None:
+    """Return another cure for a queryset that cannot take this one."""
+    methods = _methods(builder)
+    if _combines(root.statement.sql if root is not None else "") or methods & {"union", "intersection", "difference"}:
+        return _of_union(cure)
+    if "raw" in methods or _ran(root, "RawQuerySet."):
+        return _of_raw(cure)
+    if methods & {"values", "values_list"}:
+        text = f"name the columns that are read in it, or have {cure.code} in its place."
+        return Cure(cure.code, f"values() gives no objects, whose relations could be loaded: {text}")
+    return None
+
+
+def _of_union(cure: Cure) -> Cure:
+    if cure.form == "annotate":
+        return Cure(cure.code, f"A union takes no annotate(): add {cure.code} to each queryset in it; {cure.text}")
+    code = f"prefetch_related_objects(rows, {_argument(cure)})"
+    return Cure(code, f"A union takes no {cure.form}(): make a list of its rows, and call {code} before the loop.")
+
+
+def _of_raw(cure: Cure) -> Cure:
+    if cure.form == "annotate":
+        return Cure("", "A raw query takes no annotate(): compute it in its SQL, as one more column.")
+    return Cure(
+        f".prefetch_related({_argument(cure)})", "a raw query takes a prefetch, but no join.", "prefetch_related"
+    )
+
+
+def _beside(cure: Cure, builder: Builder, root: Group | None) -> Cure:
+    """Say what else has to change in the expression that ``builder`` names."""
+    notes = []
+    if "iterator" in _methods(builder) or _ran(root, "QuerySet._iterator"):
+        sized = cure.form != "prefetch_related" or "chunk_size" in builder.text
+        notes.append("It goes before .iterator()" + ("." if sized else ", which needs a chunk_size=... to prefetch."))
+    field = _argument(cure).strip('"').partition("__")[0]
+    if cure.form == "select_related" and field in _withheld(builder, field):
+        notes.append(f'Its .only() or .defer() must let "{field}" through.')
+    return replace(cure, text=" ".join([cure.text, *notes]))
+
+
+def _withheld(builder: Builder, field: str) -> set[str]:
+    """Return ``field`` if the only() or defer() of the expression leaves it out."""
+    for node in ast.walk(_expression(builder)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("only", "defer"):
+            named = {ast.literal_eval(one) for one in node.args if isinstance(one, ast.Constant)}
+            if (field in named) is (node.func.attr == "defer"):
+                return {field}
+    return set()
+
+
+def _methods(builder: Builder | None) -> set[str]:
+    body = _expression(builder).body if builder is not None else []
+    return set(chain(body[0].value)[0]) if body and isinstance(body[0], (ast.Expr, ast.Assign)) else set()
+
+
+def _expression(builder: Builder) -> ast.Module:
+    try:
+        return ast.parse(builder.text)
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _ran(root: Group | None, name: str) -> bool:
+    return root is not None and any(one.startswith(name) for one in root.site.operations)
+
+
+def _combines(sql: str) -> bool:
+    bare = ""
+    while bare != sql:
+        bare, sql = sql, re.sub(r"\([^()]*\)", "", sql)
+    return _COMBINED.search(bare) is not None
+
+
+def _argument(cure: Cure) -> str:
+    return cure.code.partition("(")[2][:-1]
