@@ -39,10 +39,11 @@ class Totals:
         for index, many in buckets.items():
             if many:
                 own[index] = own.get(index, 0) + many
-        counted = self.extra
-        for name, many in extra.items():
-            if many:
-                counted[name] = counted.get(name, 0) + many
+        if extra:
+            counted = self.extra
+            for name, many in extra.items():
+                if many:
+                    counted[name] = counted.get(name, 0) + many
 
     def merge(self, other: Totals) -> None:
         """Add all of ``other``."""
@@ -97,7 +98,8 @@ class Tally(Recorder):
         """Add ``amount`` to a counter."""
         with self._lock:
             self._child(instrument, labels).count += amount
-        self._begin()
+        if self.started is not None:
+            self._begin()
 
     def observe(
         self, instrument: Instrument, labels: Labels, count: int, seconds: float, buckets: Mapping[int, int]
@@ -105,7 +107,8 @@ class Tally(Recorder):
         """Add times to a histogram."""
         with self._lock:
             self._child(instrument, labels).add(count, seconds, buckets, _NOTHING_ELSE)
-        self._begin()
+        if self.started is not None:
+            self._begin()
 
     def add(
         self,
@@ -122,7 +125,8 @@ class Tally(Recorder):
             if totals is None:
                 totals = self._new_series(kind, labels)
             totals.add(count, seconds, buckets, extra)
-        self._begin()
+        if self.started is not None:
+            self._begin()
 
     def drain_counts(self) -> Counts:
         """Return what the instruments counted since the last time."""
@@ -138,9 +142,8 @@ class Tally(Recorder):
 
     def _begin(self) -> None:
         # Told once, outside the lock: whoever writes the figures starts when there is a first one.
-        started = self.started
+        started, self.started = self.started, None
         if started is not None:
-            self.started = None
             started()
 
     def _child(self, instrument: Instrument, labels: Labels) -> Totals:

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from django.db import DatabaseError, connections
-from django.db.models import Sum
+from django.db import DatabaseError, ProgrammingError, connections
+from django.db.models import F, Sum
+from django.utils.connection import ConnectionDoesNotExist
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.muting import muted
@@ -142,8 +143,10 @@ class Writer:
         self._next_try = self._clock.monotonic() + wait
         if self.problem is None:
             self.problem = diagnose(error, self.database)
-            message = "%s %s Figures are lost meanwhile, requests are not; logged once until it works again."
-            logger.warning(message, self.problem.message, self.problem.cure, exc_info=error)
+            message = "%s %s Figures may be lost meanwhile, requests are not; logged once until it works again."
+            logger.warning(message, self.problem.message, self.problem.cure)
+            # A driver's error may name an address or hold a value.
+            logger.debug("the rollup could not be written", exc_info=error)
 
     def _write(self, starts: Sequence[int]) -> None:
         from noa_perf.metrics.models import Figure
@@ -210,7 +213,8 @@ def diagnose(error: Exception, database: str) -> Problem:
         with muted():
             missing = Figure._meta.db_table not in connections[database].introspection.table_names()
     except Exception:
-        missing = False
+        # Inside a transaction that an error has broken no table can be asked for: go by the error.
+        missing = isinstance(error, ProgrammingError)
     if missing:
         return Problem(
             message=f"The rollup's tables are missing on database {database!r}.",
@@ -229,8 +233,8 @@ def digest(kind: str, labels: Labels) -> str:
 
 
 def _cut(labels: Labels) -> list[str]:
-    # PostgreSQL's JSON takes no NUL.
-    return [label[:MAX_LABEL].replace("\x00", "\ufffd") for label in labels]
+    # PostgreSQL's JSON takes neither NUL nor half a surrogate pair; one such label would hold up all the rest.
+    return [label[:MAX_LABEL].replace("\x00", "?").encode("utf-8", "replace").decode() for label in labels]
 
 
 def _merge(into: SeriesTotals, drained: SeriesTotals, most: int) -> None:
@@ -303,13 +307,15 @@ def read(
     by: Literal["seconds", "count"] = "seconds",
     series: Iterable[str] | None = None,
     process: str | None = None,
+    detail: bool = True,
     database: str | None = None,
 ) -> list[Line]:
     """Return the series of ``kind`` from ``since`` to ``until`` (seconds since 1970), dearest first.
 
     Figures are added up over all processes (or those of one ``process``, before they are thinned) and into steps of
     ``step`` seconds, a single one by default. ``top`` keeps the first by ``seconds`` or ``count``; ``series`` only the
-    named ones. A bucket counts whole, at its beginning. Raises :class:`RollupUnavailable`.
+    named ones. A bucket counts whole, at its beginning. Without ``detail`` there are counts and seconds alone, which
+    the database adds up: much quicker over long times. Raises :class:`RollupUnavailable`.
     """
     alias = database or settings().database
     with muted(), _readable(alias):
@@ -321,7 +327,7 @@ def read(
         if top is not None:
             dear = figures.values("series").annotate(by=Sum(by)).order_by("-by", "series")[:top]
             figures = figures.filter(series__in=[row["series"] for row in dear])
-        lines = _lines(kind, figures, since, step, alias)
+        lines = _lines(kind, _rows(figures, step, detail), int(since), step, alias)
     return sorted(lines, key=lambda line: (-getattr(line.total, by), line.series))
 
 
@@ -337,7 +343,7 @@ def totals(kind: str, since: float, until: float, *, database: str | None = None
 def _readable(alias: str) -> Iterator[None]:
     try:
         yield
-    except DatabaseError as error:
+    except (DatabaseError, ConnectionDoesNotExist) as error:
         problem = diagnose(error, alias)
         raise RollupUnavailable(f"{problem.message} {problem.cure}") from error
 
@@ -352,14 +358,25 @@ def _figures(kind: str, since: float, until: float, alias: str) -> Any:
     )
 
 
-def _lines(kind: str, figures: Any, since: float, step: int | None, alias: str) -> list[Line]:
-    wanted = ("series", "bucket", "count", "seconds", "histogram", "extra")
+def _rows(figures: Any, step: int | None, detail: bool) -> Iterator[tuple[Any, ...]]:
+    """Yield series, bucket, count and seconds, and with ``detail`` histogram and extra."""
+    if detail:
+        wanted = ("series", "bucket", "count", "seconds", "histogram", "extra")
+        yield from figures.values_list(*wanted).iterator(chunk_size=2_000)
+        return
+    at = F("bucket") - F("bucket") % step if step else F("bucket") * 0
+    sums = figures.annotate(at=at).values("series", "at").annotate(count_=Sum("count"), seconds_=Sum("seconds"))
+    for name, bucket, count, seconds in sums.values_list("series", "at", "count_", "seconds_"):
+        yield name, bucket, count, seconds, {}, {}
+
+
+def _lines(kind: str, rows: Iterable[tuple[Any, ...]], since: int, step: int | None, alias: str) -> list[Line]:
     steps: dict[str, dict[int, Totals]] = {}
-    for name, bucket, *sums in figures.values_list(*wanted).iterator(chunk_size=2_000):
-        at = bucket // step * step if step else int(since)
+    for name, bucket, *sums in rows:
+        at = bucket // step * step if step else since
         add_row(steps.setdefault(name, {}).setdefault(at, Totals()), *sums)
     told = _told(kind, list(steps), alias)
-    return [_line(kind, name, told.get(name, {}), int(since), sums) for name, sums in steps.items()]
+    return [_line(kind, name, told.get(name, {}), since, sums) for name, sums in steps.items()]
 
 
 def _line(kind: str, name: str, labels: dict[str, str], since: int, steps: dict[int, Totals]) -> Line:

@@ -100,10 +100,12 @@ class Service:
     def _safely(self, what: str, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception:
+        except Exception as error:
             self.faults[what] = self.faults.get(what, 0) + 1
             if self.faults[what] == 1:
-                logger.exception("noa_perf.metrics failed in %s; the site is not affected; logged once", what)
+                message = "noa_perf.metrics failed in %s (%s); the site is not affected; logged once"
+                logger.error(message, what, type(error).__name__)  # a driver's own words may name an address
+                logger.debug("in %s", what, exc_info=error)
 
 
 def _weakly(service: Service) -> Callable[[], None]:

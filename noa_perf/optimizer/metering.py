@@ -13,11 +13,13 @@ from noa_perf.metrics.instruments import N_PLUS_ONE, QUERIES, QUERY_TIME, SCOPES
 from noa_perf.metrics.recorder import Recorder
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.detectors import allow
+from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.groups import Group, Verdict, bucket
 from noa_perf.optimizer.report import where
 from noa_perf.optimizer.scopes import Scope
 
 KINDS = frozenset({"request", "task", "command", "block"})
+_KIND_NAMES = {kind: kind.value for kind in Kind}  # .value of an enumeration is a descriptor: slow for each group
 MAX_SQL = 10_000
 """Characters of a folded statement that are kept."""
 
@@ -47,13 +49,15 @@ def closed(scope: Scope) -> None:
 
 
 def _add(to: Recorder, scope: Scope, group: Group) -> None:
-    alias, statement = group.alias, group.statement
+    alias, statement, buckets = group.alias, group.statement, group.buckets
     seconds, count = group.execute + group.fetch, group.count
-    to.observe(QUERY_TIME, (alias, statement.kind.value), count, seconds, group.buckets)
+    to.observe(QUERY_TIME, (alias, _KIND_NAMES[statement.kind]), count, seconds, buckets)
     labels = (alias, statement.digest, statement.folded[:MAX_SQL])
-    to.add("query", labels, count, seconds, group.buckets, failed=group.failed, slow=group.slow)
-    if group.slow:
+    if group.slow or group.failed:
+        to.add("query", labels, count, seconds, buckets, failed=group.failed, slow=group.slow)
         to.count(SLOW_QUERIES, (alias,), group.slow)
+    else:
+        to.add("query", labels, count, seconds, buckets)
     if group.verdict is Verdict.N_PLUS_ONE and allow.entry_for(group) is None:
         subject = group.relation.subject if group.relation else statement.folded[:80]
         to.count(N_PLUS_ONE, (alias,))

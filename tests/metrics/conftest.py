@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
 
 from noa_perf.core.clock import ManualClock
 from noa_perf.metrics.models import Chore, Figure, Series
+from tests.servers import get
+from tests.servers.postgres import Postgres
 
 MODELS = (Figure, Series, Chore)
 
@@ -23,22 +27,38 @@ def clock() -> ManualClock:
 @pytest.fixture
 def empty_database(tmp_path: Path, django_db_blocker) -> Iterator[str]:
     """Alias of a SQLite file without any table; it gives up on a lock at once."""
-    alias = "apart"
-    settings = copy.deepcopy(connections["default"].settings_dict)
-    settings |= {"NAME": str(tmp_path / "rollup.sqlite3"), "OPTIONS": {"timeout": 0}, "CONN_MAX_AGE": 0}
-    connections.settings[alias] = settings
     with django_db_blocker.unblock():
-        yield alias
-        connections[alias].close()
-    del connections[alias]
-    del connections.settings[alias]
+        yield from serve({"NAME": str(tmp_path / "rollup.sqlite3"), "OPTIONS": {"timeout": 0}})
 
 
 @pytest.fixture
-def database(empty_database: str) -> str:
+def sqlite_database(empty_database: str) -> str:
     """Alias of a SQLite file with the rollup's tables."""
     migrate(empty_database)
     return empty_database
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def database(request: pytest.FixtureRequest, django_db_blocker) -> Iterator[str]:
+    """Alias of a database with the rollup's tables, on each vendor."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_database")
+        return
+    server, name = get(Postgres), f"rollup_{uuid.uuid4().hex}"
+    server.query("primary", f"CREATE DATABASE {name}")
+    with django_db_blocker.unblock():
+        for alias in serve({**server.settings(name=name), "OPTIONS": {}}):
+            migrate(alias)
+            yield alias
+
+
+def serve(own: dict[str, Any]) -> Iterator[str]:
+    alias = "apart"
+    connections.settings[alias] = copy.deepcopy(connections["default"].settings_dict) | {"CONN_MAX_AGE": 0} | own
+    yield alias
+    connections[alias].close()
+    del connections[alias]
+    del connections.settings[alias]
 
 
 def migrate(alias: str) -> None:

@@ -128,17 +128,17 @@ def test_the_rollup_names_the_missing_migration(empty_database, settings):
         assert found.cure == "Run manage.py migrate noa_perf_metrics --database=apart."
 
 
-def test_a_deep_check_of_the_rollup_leaves_no_row(database, settings):
-    settings.NOA_PERF = {"METRICS": {"DATABASE": database}}
+def test_a_deep_check_of_the_rollup_leaves_no_row(sqlite_database, settings):
+    settings.NOA_PERF = {"METRICS": {"DATABASE": sqlite_database}}
 
     assert own.rollup(True).ok
-    assert Figure.objects.using(database).count() == 0
+    assert Figure.objects.using(sqlite_database).count() == 0
 
 
-def test_the_rollup_tells_what_its_writer_went_through(database, settings, monkeypatch):
-    settings.NOA_PERF = {"METRICS": {"DATABASE": database}}
+def test_the_rollup_tells_what_its_writer_went_through(sqlite_database, settings, monkeypatch):
+    settings.NOA_PERF = {"METRICS": {"DATABASE": sqlite_database}}
     writer = service.current().writer
-    problem = diagnose(RuntimeError(), database)
+    problem = diagnose(RuntimeError(), sqlite_database)
     monkeypatch.setattr(writer, "problem", problem)
 
     assert own.rollup(False).message == problem.message

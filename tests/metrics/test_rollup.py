@@ -155,6 +155,24 @@ def test_the_dearest_come_first_and_top_keeps_them(database, clock):
     assert [line.labels["route"] for line in read(database, clock, series=[named])] == ["/c"]
 
 
+@pytest.mark.parametrize("step", [None, 20])
+def test_without_detail_the_database_adds_up(database, clock, step):
+    processes = [Process(clock, database) for _ in range(2)]
+    for number in range(6):
+        for process in processes:
+            process.did(f"/{number % 2}", 2, 0.5)
+        clock.advance(10)
+
+    quick, full = (read(database, clock, step=step, detail=detail) for detail in (False, True))
+
+    assert [line.labels for line in quick] == [line.labels for line in full]
+    for one, other in zip(quick, full, strict=True):
+        assert [(each.at, each.count, each.seconds) for each in one.points] == [
+            (each.at, each.count, each.seconds) for each in other.points
+        ]
+        assert (one.total.count, one.total.histogram) == (12, {})
+
+
 def test_totals_add_up_all_series(database, clock):
     process = Process(clock, database)
     process.did("/a", 1, 3.0)

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 from noa_perf.metrics import rollup
 from noa_perf.metrics.exceptions import RollupUnavailable
@@ -37,9 +37,9 @@ def tally():
     return Tally()
 
 
-def test_a_locked_database_is_tried_again_and_nothing_is_lost(database, clock, tally, caplog):
-    writer = Writer(tally, clock, database)
-    lock = sqlite3.connect(connections[database].settings_dict["NAME"], isolation_level=None)
+def test_a_locked_database_is_tried_again_and_nothing_is_lost(sqlite_database, clock, tally, caplog):
+    writer = Writer(tally, clock, sqlite_database)
+    lock = sqlite3.connect(connections[sqlite_database].settings_dict["NAME"], isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
 
     busy(writer, tally, clock, 5)
@@ -52,10 +52,10 @@ def test_a_locked_database_is_tried_again_and_nothing_is_lost(database, clock, t
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "is not locked" in caplog.records[0].message
     assert (writer.waiting, writer.lost, writer.problem) == (0, 0, None)
-    assert total(database, clock) == 6
+    assert total(sqlite_database, clock) == 6
 
 
-def test_tries_are_spaced_out(database, clock, tally):
+def test_tries_are_spaced_out(django_db_blocker, clock, tally):
     writer = Writer(tally, clock, "nowhere")
 
     busy(writer, tally, clock, 60, apart=1.0)
@@ -163,3 +163,41 @@ def test_tables_dropped_and_made_anew(database, clock, tally):
     (line,) = rollup.read("route", now - 600, now, database=database)
     assert line.total.count == 2
     assert line.labels == {"route": "/"}  # told anew after a failure
+
+
+def test_a_database_locked_by_another_transaction_is_waited_for(database, clock, tally, caplog):
+    """PostgreSQL would wait for ever; a site sets ``lock_timeout``, and the error that comes is like any other."""
+    writer = Writer(tally, clock, database)
+    busy(writer, tally, clock, 1)
+    if connections[database].vendor != "postgresql":
+        return
+    with connections[database].cursor() as cursor:
+        cursor.execute("SET lock_timeout = '50ms'")
+    other = connections.create_connection(database)
+    with other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE noa_perf_metrics_figure IN ACCESS EXCLUSIVE MODE")
+        busy(writer, tally, clock, 1)
+        assert writer.problem is not None
+        cursor.execute("ROLLBACK")
+    other.close()
+    assert writer.flush(force=True)
+    assert total(database, clock) == 2
+
+
+def test_reading_where_there_is_no_such_database():
+    with pytest.raises(RollupUnavailable, match="no database 'nowhere'"):
+        rollup.read("route", 0, 10, database="nowhere")
+
+
+def test_the_log_names_no_address(clock, tally, caplog, sqlite_database, monkeypatch):
+    writer = Writer(tally, clock, sqlite_database)
+
+    def refuse(starts):
+        raise OperationalError('connection to server at "10.1.2.3" failed for user "ann"')
+
+    monkeypatch.setattr(writer, "_write", refuse)
+    busy(writer, tally, clock, 1)
+
+    (record,) = caplog.records
+    assert "10.1.2.3" not in caplog.text
+    assert "OperationalError" in record.message
