@@ -116,6 +116,17 @@ class Flow:
         names, root = chain(node)
         return self._from_model(root, names) or self._from_instance(root, names)
 
+    def builds_name(self, name: str, known: frozenset[str] = frozenset()) -> bool:
+        """Tell whether all that ``name`` is given here are such chains, or go on from names that are."""
+        values = list(_values(source.own_nodes(self.tree), name))
+        return bool(values) and all(self._goes_on(value, known | {name}) for value in values)
+
+    def _goes_on(self, value: ast.AST, known: frozenset[str]) -> bool:
+        if not isinstance(value, ast.expr) or self.builds(value):
+            return isinstance(value, ast.expr)
+        root = chain(value)[1]
+        return isinstance(root, ast.Name) and (root.id in known or self.builds_name(root.id, known))
+
     def _scan(self, node: ast.AST) -> tuple[list[Builder], list[str]]:
         """Return the builders in an expression or statement, and the names beside them that its rows may come from."""
         built: list[Builder] = []

@@ -55,7 +55,22 @@ def two_columns():
     return {book.pk: book.title for book in Book.objects.all()}
 
 
+def truth_of_related_rows():
+    for author in Author.objects.all()[:1]:
+        if author.books.filter(pages__gte=0):
+            return True
+    return False
+
+
+def len_of_a_name_that_goes_on():
+    books = Book.objects.filter(pages__gte=1)
+    books = books.exclude(title="")
+    return len(books)
+
+
 FOUND = [
+    (len_of_a_name_that_goes_on, "len_for_count", ".count()"),
+    (truth_of_related_rows, "bool_for_exists", ".exists()"),
     (len_of_expression, "len_for_count", ".count()"),
     (len_of_name, "len_for_count", ".count()"),
     (len_then_another_query, "len_for_count", ".count()"),
@@ -120,7 +135,65 @@ def list_of_a_queryset():
     return len(list(Book.objects.all()))
 
 
+class Kept:
+    """Rows fetched once, and asked for in many ways."""
+
+    rows_kept = None
+
+    def rows(self):
+        if self.rows_kept is None:
+            self.rows_kept = Book.objects.filter(pages__gte=0)
+        return self.rows_kept
+
+    def anew(self):
+        return Book.objects.filter(pages__gte=0)
+
+
+def truth_of_rows_that_are_kept():
+    kept = Kept()
+    if kept.rows():
+        return [str(book) for book in kept.rows()]
+    return []
+
+
+def length_of_rows_that_are_kept():
+    kept = Kept()
+    total = len(kept.rows())
+    return total, [str(book) for book in kept.rows()]
+
+
+def length_of_a_method_that_asks_anew():
+    kept = Kept()
+    total = len(kept.anew())
+    return total, [str(book) for book in kept.anew()]
+
+
+def length_of_a_name_for_rows_that_are_kept():
+    kept = Kept()
+    rows = kept.rows()
+    return len(rows), [str(book) for book in kept.rows()]
+
+
+def column_of_rows_that_are_kept():
+    kept = Kept()
+    return [book.pk for book in kept.rows()], [str(book) for book in kept.rows()]
+
+
+def length_of_a_helper():
+    return len(_all_books())
+
+
+def _all_books():
+    return Book.objects.all()
+
+
 SILENT = [
+    truth_of_rows_that_are_kept,
+    length_of_rows_that_are_kept,
+    length_of_a_method_that_asks_anew,
+    length_of_a_name_for_rows_that_are_kept,
+    column_of_rows_that_are_kept,
+    length_of_a_helper,
     len_and_loop,
     truth_and_loop,
     len_of_parameter,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from noa_perf.optimizer import builders, lineage, source, usage
-from noa_perf.optimizer.callsite import Frame
+from noa_perf.optimizer.flow import Flow, flow_of
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.sightings import Sighting
 
@@ -59,40 +59,39 @@ def confirm(sighting: Sighting) -> Misuse | None:
     group = sighting.group
     if sighting.kind == "unread_columns":
         return _unread(sighting)
-    frame = group.site.frames[0]
-    tree = source.function_of(frame.code)
-    statement = source.statement_at(tree, frame.line) if tree is not None else None
-    if tree is None or statement is None:
+    frame, model = group.site.frames[0], lineage.model_of_sql(group.statement.sql)
+    flow = flow_of(frame.code, frame.module, model._meta.label) if model is not None else None
+    statement = source.statement_at(flow.tree, frame.line) if flow is not None else None
+    if flow is None or statement is None:
         return None
-    return _CONFIRMERS[sighting.kind](tree, statement, frame, group)
+    return _CONFIRMERS[sighting.kind](flow, statement)
 
 
-def _len(tree: ast.AST, statement: ast.stmt, frame: Frame, group: Group) -> Misuse | None:
+def _len(flow: Flow, statement: ast.stmt) -> Misuse | None:
     for part in source.head(statement):
         for node in ast.walk(part):
-            if _is_call(node, "len") and _only_measured(tree, node.args[0]):
+            if _is_call(node, "len") and _only_measured(flow, node.args[0]):
                 cure = "Let the database count: .count() instead of len(), which fetches every row."
                 return Misuse(node.lineno, ".count()", cure)
     return None
 
 
-def _bool(tree: ast.AST, statement: ast.stmt, frame: Frame, group: Group) -> Misuse | None:
+def _bool(flow: Flow, statement: ast.stmt) -> Misuse | None:
     for part in source.head(statement):
         for node in _tested(part, statement):
-            if not isinstance(node, ast.Constant) and _only_measured(tree, node):
+            if not isinstance(node, ast.Constant) and _only_measured(flow, node):
                 cure = "Ask whether there is one: .exists() instead of the queryset's truth, which fetches every row."
                 return Misuse(node.lineno, ".exists()", cure)
     return None
 
 
-def _values(tree: ast.AST, statement: ast.stmt, frame: Frame, group: Group) -> Misuse | None:
-    model = lineage.model_of_sql(group.statement.sql)
+def _values(flow: Flow, statement: ast.stmt) -> Misuse | None:
     for part in source.head(statement):
         for node in ast.walk(part):
             if not isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
                 continue
-            names = _fields_read(node, model)
-            if names and _only_measured(tree, node.generators[0].iter, itself=node):
+            names = _fields_read(node, flow.model)
+            if names and _only_measured(flow, node.generators[0].iter, itself=node):
                 code = f".values_list({_quoted(names)}{', flat=True' if len(names) == 1 else ''})"
                 cure = f"Only {_quoted(names)} is read of each row: {code} fetches that and builds no model objects."
                 return Misuse(node.generators[0].iter.lineno, code, cure)
@@ -121,12 +120,12 @@ def _tested(part: ast.AST, statement: ast.stmt) -> Iterator[ast.expr]:
             yield tested
 
 
-def _only_measured(tree: ast.AST, node: ast.expr, itself: ast.AST | None = None) -> bool:
+def _only_measured(flow: Flow, node: ast.expr, itself: ast.AST | None = None) -> bool:
     """Tell whether the queryset that ``node`` names or builds is used for nothing but this."""
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Attribute)
     if not isinstance(node, ast.Name):
-        return False
+        # A method of the site's own may well keep what it returns, for others to loop over.
+        return isinstance(node, ast.Call) and flow.builds(node)
+    tree = flow.tree
     measured = {id(node)}
     for other in ast.walk(tree):
         if itself is None and (_is_call(other, "len") or _is_call(other, "bool")):
@@ -138,7 +137,8 @@ def _only_measured(tree: ast.AST, node: ast.expr, itself: ast.AST | None = None)
             measured.add(id(test))
     loads = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Load)]
     parameters = {arg.arg for fn in ast.walk(tree) if isinstance(fn, ast.arguments) for arg in _arguments(fn)}
-    return node.id not in parameters and all(id(load) in measured for load in loads)
+    built = node.id not in parameters and flow.builds_name(node.id)
+    return built and all(id(load) in measured for load in loads)
 
 
 def _arguments(node: ast.arguments) -> list[ast.arg]:
