@@ -16,6 +16,7 @@ from noa_perf.optimizer.detectors import misuse
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.plans import advise as plans
+from noa_perf.optimizer.plans.fault import Fault
 from noa_perf.optimizer.sightings import Shape, Sighting
 from noa_perf.optimizer.source import Builder
 
@@ -203,7 +204,7 @@ def _limit(alias: str) -> float:
 
 def _plan(shape: Shape) -> plans.Reading | None:
     try:
-        return plans.read(shape)
+        return plans.read(plans.Asked.of(shape))
     except Exception:
         capture.faults.note("report of plans")
         return None
@@ -279,7 +280,7 @@ def _without_fault(plan: plans.Reading | None, *, rare: bool) -> str:
     return "Its plan shows no fault: it reads or computes much. Ask for less of it, less often, or keep the answer."
 
 
-def _plan_fault(shape: Shape, dearest: Sighting | None, fault: plans.Fault) -> Finding:
+def _plan_fault(shape: Shape, dearest: Sighting | None, fault: Fault) -> Finding:
     group = dearest.group if dearest else None
     return Finding(
         kind=fault.kind,

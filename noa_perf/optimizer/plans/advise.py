@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -13,7 +13,9 @@ from noa_perf.core.findings import Place
 from noa_perf.optimizer import capture, lineage
 from noa_perf.optimizer.callsite import relative
 from noa_perf.optimizer.fingerprint import statement
+from noa_perf.optimizer.plans import measured
 from noa_perf.optimizer.plans.engines import ENGINES
+from noa_perf.optimizer.plans.fault import Fault
 from noa_perf.optimizer.plans.predicates import TableUse, Uses, uses_of
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 from noa_perf.optimizer.sightings import Shape
@@ -30,27 +32,35 @@ MAX_INDEX_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing in a plan that costs, with its cure."""
+class Asked:
+    """A statement whose plan is wanted, with what is known of its runs."""
 
-    kind: str
-    subject: str
-    summary: str
-    cure: str
-    code: str = ""
-    change: Place | None = None
-    certain: bool = True
-    evidence: dict[str, Any] = field(default_factory=dict)
+    alias: str
+    sql: str
+    returned: float | None = None
+    """Rows that a run returns, on average; None if it was not watched."""
+    wildcard: bool = False
+    """Whether it was run with a LIKE pattern that starts with a wildcard."""
+
+    @classmethod
+    def of(cls, shape: Shape) -> Asked:
+        """Return what the runs of ``shape`` tell."""
+        return cls(shape.alias, shape.sql, shape.rows / max(1, shape.count), shape.wildcard)
 
 
 @dataclass(slots=True)
 class Reading:
     """The plan of one statement and what is wrong with it."""
 
-    lines: list[str]
+    plan: Plan | None
     faults: list[Fault]
     unavailable: str = ""
     """Why there is no plan, if there is none."""
+
+    @property
+    def lines(self) -> list[str]:
+        """The plan as indented text."""
+        return self.plan.lines() if self.plan is not None else []
 
 
 def worth_reading(shape: Shape, total: float) -> bool:
@@ -59,38 +69,38 @@ def worth_reading(shape: Shape, total: float) -> bool:
     return mean >= MIN_MEAN_SECONDS or shape.seconds >= total * MIN_SHARE
 
 
-def read(shape: Shape) -> Reading:
-    """Return the plan of ``shape`` and its faults; runs EXPLAIN, never the statement."""
-    connection = connections[shape.alias]
+def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
+    """Return the plan of a statement and its faults; runs EXPLAIN, and the statement itself only with ``analyze``."""
+    connection = connections[asked.alias]
     engine = ENGINES.get(connection.vendor)
     if engine is None:
-        why = f"Plans cannot be read on {connection.vendor} ({shape.alias}); all else is measured there too."
-        return Reading([], [], why)
-    kind = statement(shape.sql).kind.value
-    if kind not in ("select", "update", "delete"):
-        return Reading([], [])
+        why = f"Plans cannot be read on {connection.vendor} ({asked.alias}); all else is measured there too."
+        return Reading(None, [], why)
+    if statement(asked.sql).kind.value not in ("select", "update", "delete", "insert"):
+        return Reading(None, [], "Only SELECT, INSERT, UPDATE and DELETE have a plan.")
     with capture.muted():
         try:
-            plan: Plan = engine.explain(connection, shape.sql)
+            plan: Plan = engine.explain(connection, asked.sql, params, analyze=analyze)
         except DatabaseError as error:
-            return Reading([], [], f"Its plan could not be read ({type(error).__name__}).")
-        reader = _Reader(shape, plan, connection, engine)
-        return Reading(plan.lines(), list(reader.faults()))
+            return Reading(None, [], f"Its plan could not be read ({type(error).__name__}).")
+        return Reading(plan, list(_Reader(asked, plan, connection, engine).faults()))
 
 
 class _Reader:
-    def __init__(self, shape: Shape, plan: Plan, connection: Any, engine: Any) -> None:
-        self.shape = shape
+    def __init__(self, asked: Asked, plan: Plan, connection: Any, engine: Any) -> None:
+        self.asked = asked
         self.plan = plan
         self.connection = connection
         self.engine = engine
-        self.uses: Uses | None = uses_of(shape.sql, connection.vendor)
+        self.uses: Uses | None = uses_of(asked.sql, connection.vendor)
 
     def faults(self) -> Iterator[Fault]:
         """Yield the plan's faults, one for each table and kind."""
         yield from self._deep_offset()
+        yield from measured.faults(self.plan)
         if self.uses is None:
             return
+        yield from self._stale_statistics(self.uses)
         told: set[tuple[str, str]] = set()
         for node in self.plan.walk():
             for fault in self._of_node(node, self.uses):
@@ -115,8 +125,8 @@ class _Reader:
             yield from self._scan(node, use, uses, rows)
 
     def _scan(self, node: PlanNode, use: TableUse, uses: Uses, rows: int) -> Iterator[Fault]:
-        returned = self.shape.rows / max(1, self.shape.count)
-        facts = {"table_rows": rows, "rows_returned": round(returned, 1), "plan": self.plan.lines()}
+        selected = self._selected(node, uses)
+        facts = {"table_rows": rows, "rows_selected": selected, "plan": self.plan.lines()}
         if use.wrapped:
             column, function = use.wrapped[0]
             yield Fault(
@@ -128,7 +138,7 @@ class _Reader:
             )
             return
         columns = self._wanted(use, uses)
-        if use.liked and self.shape.wildcard and not use.equal:
+        if use.liked and self.asked.wildcard and not use.equal:
             column = use.liked[0]
             yield Fault(
                 "leading_wildcard",
@@ -139,12 +149,31 @@ class _Reader:
                 evidence=facts,
             )
             return
-        everything = not uses.aggregated and not uses.limited and returned > rows * MAX_SELECTED
+        everything = selected is not None and selected > rows * MAX_SELECTED
         if columns and not everything and (use.equal or use.ranged or node.repeated):
             summary = f"Every run reads all {rows:,} rows of {use.name}" + (
                 ", for each outer row" if node.repeated else ""
             )
             yield self._index_fault("full_scan", use, columns, summary, facts)
+
+    def _selected(self, node: PlanNode, uses: Uses) -> float | None:
+        """Return about how many of the rows read are wanted; None where nothing tells."""
+        if node.actual is not None or node.rows is not None:
+            return node.actual if node.actual is not None else node.rows
+        return None if uses.aggregated or uses.limited else self.asked.returned
+
+    def _stale_statistics(self, uses: Uses) -> Iterator[Fault]:
+        ask = getattr(self.engine, "stale_statistics", None)
+        found = ask(self.connection, [use.name for use in uses.tables.values()]) if ask is not None else {}
+        for table, (changed, live) in found.items():
+            yield Fault(
+                "stale_statistics",
+                _named(table),
+                f"{changed:,} rows of {table} ({live:,} in all) changed since it was last analyzed",
+                f"Run ANALYZE {table}, so that the planner knows what is in it; see to it that autovacuum keeps up.",
+                f"ANALYZE {table}",
+                evidence={"changed": changed, "rows": live},
+            )
 
     def _automatic_index(self, use: TableUse, rows: int) -> Iterator[Fault]:
         columns = [(name, False) for name in dict.fromkeys([*use.joined, *use.equal])]
@@ -208,11 +237,11 @@ class _Reader:
         )
 
     def _deep_offset(self) -> Iterator[Fault]:
-        offset = statement(self.shape.sql).offset
+        offset = statement(self.asked.sql).offset
         if offset >= DEEP_OFFSET:
             yield Fault(
                 "deep_offset",
-                _named(next(iter(lineage.tables(self.shape.sql)), "query")),
+                _named(next(iter(lineage.tables(self.asked.sql)), "query")),
                 f"OFFSET {offset:,} reads and throws away that many rows",
                 "Page by key: keep the last row's order key and filter by it (__gt or __lt) instead of an offset.",
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import sqlglot
 from sqlglot import exp
 
+_TEXTS = (exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR)
 _DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "oracle": "oracle"}
 
 
@@ -79,6 +80,8 @@ def _note(node: exp.Expr, tables: dict[str, TableUse]) -> None:
     left, right = node.this, node.args.get("expression")
     if isinstance(left, exp.Escape):
         left = left.this
+    if isinstance(left, exp.Cast) and left.to.this in _TEXTS:
+        left = left.this  # Django writes column::text before LIKE on PostgreSQL; it hides no index
     other = right.find(exp.Column) if isinstance(right, exp.Expr) else None
     if isinstance(left, exp.Column) and isinstance(right, exp.Column):
         for column in (left, right):

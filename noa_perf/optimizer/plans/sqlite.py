@@ -20,8 +20,11 @@ _SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST (?:\d+ )?TERMS? OF |RIGHT PART
 _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
 
 
-def explain(connection: Any, sql: str) -> Plan:
-    """Return the plan of ``sql`` (with ``%s`` placeholders) on ``connection``."""
+def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = False) -> Plan:
+    """Return the plan of ``sql`` (with ``%s`` placeholders) on ``connection``.
+
+    SQLite has no ANALYZE of a plan: ``analyze`` changes nothing, and :attr:`Plan.analyzed` stays False.
+    """
     with connection.cursor() as cursor:
         positional = _NAMED.sub("%s", sql)
         cursor.execute(f"EXPLAIN QUERY PLAN {positional}", [None] * positional.replace("%%", "").count("%s"))

@@ -1,0 +1,299 @@
+"""PostgreSQL's plans into the same tree, and each fault on a real plan that has it and one that hasn't."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.db import connections
+
+from noa_perf.optimizer.plans import advise, postgresql
+from noa_perf.optimizer.plans.tree import Step
+
+pytestmark = [pytest.mark.server]
+
+ROWS = 20_000
+
+
+@pytest.fixture
+def books(pg):
+    pg(
+        "CREATE TABLE library_book (id bigserial PRIMARY KEY, title text, author_id int, pages int, "
+        "blurb text, added date) WITH (autovacuum_enabled = off)"
+    )
+    pg(
+        "INSERT INTO library_book (title, author_id, pages, blurb, added) "
+        f"SELECT 't' || n, n %% 50, n, repeat('x', 50), date '2020-01-01' + n %% 1000 FROM generate_series(1, {ROWS}) n",
+        [],
+    )
+    pg("ANALYZE library_book")
+    return pg
+
+
+def read(sql, params=None, *, analyze=False, **known):
+    return advise.read(advise.Asked("pg", sql, **known), params, analyze=analyze)
+
+
+def kinds(reading):
+    assert not reading.unavailable
+    return sorted({fault.kind for fault in reading.faults})
+
+
+SCAN = 'SELECT * FROM "library_book" WHERE "library_book"."title" = %s'
+
+
+def test_a_statement_without_its_values_is_planned_for_any(books):
+    reading = read(SCAN)
+
+    assert [node.step for node in reading.plan.walk()] == [Step.SCAN]
+    assert not reading.plan.analyzed
+    assert kinds(reading) == ["full_scan"]
+    assert 'models.Index(fields=["title"]' in reading.faults[0].code
+
+
+def test_with_its_values_it_is_planned_for_these_and_run_only_on_demand(books):
+    planned, run = read(SCAN, ["t7"]), read(SCAN, ["t7"], analyze=True)
+
+    (node,) = planned.plan.walk()
+    assert (node.actual, node.ms) == (None, None)
+    (node,) = run.plan.walk()
+    assert (node.actual, node.loops, node.removed) == (1, 1, ROWS - 1)
+    assert node.ms > 0
+    assert run.plan.analyzed
+
+
+def test_the_index_that_is_advised_mends_it(books):
+    books("CREATE INDEX ON library_book (title)")
+
+    reading = read(SCAN)
+
+    assert kinds(reading) == []
+    assert {node.step for node in reading.plan.walk()} <= {Step.SEARCH, Step.BITMAP}
+
+
+def test_a_filter_and_an_order_want_one_index(books):
+    sql = (
+        'SELECT * FROM "library_book" WHERE "library_book"."title" = %s '
+        'ORDER BY "library_book"."pages" DESC, "library_book"."id" ASC LIMIT 5'
+    )
+
+    (fault,) = read(sql).faults
+
+    assert fault.evidence["fields"] == ["title", "-pages", "id"]
+    books("CREATE INDEX ON library_book (title, pages DESC, id)")
+    assert kinds(read(sql)) == []
+
+
+def test_a_sort_for_the_first_few_rows(books):
+    sql = 'SELECT * FROM "library_book" ORDER BY "library_book"."pages" DESC LIMIT 5'
+
+    assert kinds(read(sql)) == ["sort_without_index"]
+    books("CREATE INDEX ON library_book (pages)")
+    assert kinds(read(sql)) == []
+
+
+def test_most_of_a_table_is_scanned_rightly(books):
+    assert kinds(read('SELECT * FROM "library_book" WHERE "library_book"."pages" > %s', [10])) == []
+
+
+def test_a_function_hides_an_index(books):
+    books("CREATE INDEX ON library_book (title)")
+    sql = 'SELECT * FROM "library_book" WHERE UPPER("library_book"."title"::text) = %s'
+
+    assert kinds(read(sql)) == ["function_hides_index"]
+    books("CREATE INDEX ON library_book (upper(title::text))")
+    books("ANALYZE library_book")
+    assert kinds(read(sql)) == []
+
+
+@pytest.mark.parametrize(("wildcard", "expected"), [(True, ["leading_wildcard"]), (False, [])])
+def test_a_leading_wildcard(books, wildcard, expected):
+    assert (
+        kinds(read('SELECT * FROM "library_book" WHERE "library_book"."title"::text LIKE %s', wildcard=wildcard))
+        == expected
+    )
+
+
+def test_a_deep_offset(books):
+    assert "deep_offset" in kinds(
+        read('SELECT * FROM "library_book" ORDER BY "library_book"."id" LIMIT 10 OFFSET 9000')
+    )
+    assert kinds(read('SELECT * FROM "library_book" ORDER BY "library_book"."id" LIMIT 10 OFFSET 10')) == []
+
+
+def test_rows_that_were_not_expected(books):
+    books("CREATE TABLE skewed (a int, b int) WITH (autovacuum_enabled = off)")
+    books(f"INSERT INTO skewed SELECT n %% 100, n %% 100 FROM generate_series(1, {ROWS}) n", [])
+    books("ANALYZE skewed")
+    sql = 'SELECT * FROM "skewed" WHERE "skewed"."a" = %s AND "skewed"."b" = %s'
+
+    found = read(sql, [7, 7], analyze=True)
+
+    assert "row_misestimate" in kinds(found)
+    fault = next(one for one in found.faults if one.kind == "row_misestimate")
+    assert fault.evidence["actual"] == 200
+    assert fault.evidence["factor"] >= 10
+    books("CREATE STATISTICS both_columns (dependencies) ON a, b FROM skewed")
+    books("ANALYZE skewed")
+    assert "row_misestimate" not in kinds(read(sql, [7, 7], analyze=True))
+
+
+def test_a_sort_that_goes_to_disk(books):
+    sql = 'SELECT "library_book"."blurb" FROM "library_book" ORDER BY "library_book"."blurb", "library_book"."title"'
+
+    books("SET work_mem = '64kB'")
+    found = read(sql, analyze=True)
+    books("SET work_mem = '64MB'")
+
+    assert "sort_spill" in kinds(found)
+    assert next(one for one in found.faults if one.kind == "sort_spill").evidence["spill_kb"] > 0
+    assert "sort_spill" not in kinds(read(sql, analyze=True))
+
+
+def test_a_hash_that_goes_to_disk(books):
+    sql = (
+        'SELECT COUNT(*) FROM "library_book" INNER JOIN "library_book" T2 ON ("library_book"."pages" = T2."pages") '
+        'WHERE length(T2."blurb") > 1'
+    )
+    books("SET enable_mergejoin = off")
+    books("SET work_mem = '64kB'")
+    found = read(sql, analyze=True)
+    books("SET work_mem = '64MB'")
+    calm = read(sql, analyze=True)
+    books("RESET enable_mergejoin")
+
+    assert "hash_spill" in kinds(found)
+    assert "hash_spill" not in kinds(calm)
+
+
+def test_a_nested_loop_that_runs_a_scan_for_each_row(books):
+    sql = (
+        'SELECT COUNT(*) FROM "library_book" INNER JOIN "library_book" T2 '
+        'ON ("library_book"."pages" = T2."author_id") WHERE "library_book"."id" < 3000'
+    )
+    for method in ("hashjoin", "mergejoin", "material", "memoize"):
+        books(f"SET enable_{method} = off")
+    found = read(sql.replace("3000", "1200"), analyze=False)
+    books("CREATE INDEX ON library_book (author_id)")
+    books("ANALYZE library_book")
+    calm = read(sql)
+    for method in ("hashjoin", "mergejoin", "material", "memoize"):
+        books(f"RESET enable_{method}")
+
+    assert "nested_loop" in kinds(found)
+    assert "nested_loop" not in kinds(calm)
+
+
+def test_a_filter_that_removes_most_of_what_an_index_finds(books):
+    books("CREATE INDEX by_author ON library_book (author_id, pages)")
+    books("UPDATE library_book SET author_id = 1")
+    books("VACUUM ANALYZE library_book")
+    books("SET enable_seqscan = off")
+    sql = 'SELECT * FROM "library_book" WHERE "library_book"."author_id" = %s AND "library_book"."title" = %s'
+
+    found = read(sql, [1, "t7"], analyze=True)
+    books("CREATE INDEX ON library_book (author_id, title)")
+    calm = read(sql, [1, "t7"], analyze=True)
+    books("RESET enable_seqscan")
+
+    assert "filter_removes_most" in kinds(found)
+    assert kinds(calm) == []
+
+
+def test_a_lossy_bitmap(books):
+    books("CREATE TABLE broad (a int, pad text) WITH (autovacuum_enabled = off)")
+    books("INSERT INTO broad SELECT n %% 7, repeat('x', 900) FROM generate_series(1, 40000) n", [])
+    books("CREATE INDEX ON broad (a)")
+    books("VACUUM ANALYZE broad")
+    books("SET work_mem = '64kB'")
+    books("SET enable_seqscan = off")
+    sql = 'SELECT COUNT("broad"."pad") FROM "broad" WHERE "broad"."a" = %s'
+    found = read(sql, [3], analyze=True)
+    books("SET work_mem = '64MB'")
+    calm = read(sql, [3], analyze=True)
+    books("RESET enable_seqscan")
+
+    assert "lossy_bitmap" in kinds(found)
+    assert "lossy_bitmap" not in kinds(calm)
+
+
+def test_compilation_that_costs_more_than_it_saves():
+    """From a document, for whether a server has JIT depends on how it was built."""
+    document = [
+        {
+            "Plan": {"Node Type": "Seq Scan", "Relation Name": "t", "Alias": "t", "Plan Rows": 1, "Total Cost": 9.0},
+            "JIT": {"Functions": 9, "Timing": {"Total": 200.0}},
+            "Planning Time": 1.0,
+            "Execution Time": 240.0,
+        }
+    ]
+    plan = postgresql.parse(document)
+
+    assert [fault.kind for fault in advise.measured.faults(plan)] == ["jit_overhead"]
+    document[0]["JIT"] = {"Functions": 9, "Timing": {"Total": 12.0}}
+    assert list(advise.measured.faults(postgresql.parse(document))) == []
+
+
+def test_statistics_that_are_out_of_date(books):
+    assert "stale_statistics" not in kinds(read(SCAN))
+
+    books("UPDATE library_book SET pages = pages + 1 WHERE id <= 15000")
+    books("SELECT pg_stat_force_next_flush()")
+    books("SELECT 1")
+
+    found = read(SCAN)
+    assert "stale_statistics" in kinds(found)
+    assert next(one for one in found.faults if one.kind == "stale_statistics").code == "ANALYZE library_book"
+
+
+def test_what_analyze_runs_is_rolled_back(books):
+    reading = read("UPDATE library_book SET pages = 0", [], analyze=True)
+
+    assert reading.plan.analyzed
+    assert books("SELECT count(*) FROM library_book WHERE pages = 0") == [(0,)]
+
+
+def test_a_statement_that_takes_too_long_is_given_up(books):
+    books("SELECT 1")
+    with pytest.raises(Exception, match="statement timeout"):
+        postgresql.explain(connections["pg"], "SELECT pg_sleep(60)", [], analyze=True, timeout_ms=50)
+
+    assert books("SELECT 1") == [(1,)]
+    assert books("SHOW statement_timeout") == [("0",)]
+
+
+def test_text_with_percent_signs_and_quotes_survives(books):
+    sql = "SELECT * FROM library_book WHERE title = %s AND blurb LIKE '10%%' AND title <> '$1'"
+
+    assert read(sql).plan is not None
+
+
+def test_named_parameters(books):
+    assert read("SELECT * FROM library_book WHERE title = %(title)s AND pages = %(pages)s").plan is not None
+
+
+def test_what_cannot_be_planned_says_so(books):
+    assert "ProgrammingError" in read("SELECT * FROM no_such_table").unavailable
+    assert "no_such" not in read("SELECT * FROM no_such_table").unavailable
+
+
+def test_no_value_is_in_a_reading_without_values(books):
+    reading = read('SELECT * FROM "library_book" WHERE "library_book"."title" = %s AND "library_book"."pages" > %s')
+
+    text = json.dumps([reading.plan.drawn(), [fault.evidence for fault in reading.faults]])
+    assert "NULL" not in text
+    assert "$1" in text
+
+
+def test_the_tree_is_drawn_with_rows_and_conditions(books):
+    sql = (
+        'SELECT T2."id" FROM "library_book" INNER JOIN "library_book" T2 ON ("library_book"."pages" = T2."id") '
+        'WHERE "library_book"."title" = %s'
+    )
+    drawn = read(sql, ["t7"], analyze=True).plan.drawn()
+
+    assert drawn[0].startswith("Nested Loop")
+    assert any(line.startswith("├─ Seq Scan on library_book") for line in drawn)
+    assert any("filter: (title = 't7'::text)" in line for line in drawn)
+    assert any("└─ Index" in line and "using library_book_pkey" in line for line in drawn)
+    assert "came 1" in drawn[0]
