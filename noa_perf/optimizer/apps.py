@@ -27,9 +27,11 @@ class OptimizerConfig(AppConfig):
         checks.register(own.check_vendors)
         if conf.enabled("OPTIMIZER"):
             from noa_perf.optimizer import capture, collector, entries, metering, notify
+            from noa_perf.optimizer.plans import explainer
 
             capture.install()
             entries.install()
             collector.install()
+            explainer.install()
             notify.install()
             metering.install()

@@ -189,6 +189,8 @@ def close_scope(closed: Scope) -> None:
                 listener(closed)
             except Exception:
                 faults.note("close_scope")
+    for group in closed.groups.values():
+        group.slow_sample = None  # its values were wanted for its plan alone
 
 
 def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import allow, misuse
 from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.groups import Group, Verdict
+from noa_perf.optimizer.plans.explainer import explainer
 from noa_perf.optimizer.scopes import Scope
 from noa_perf.optimizer.sightings import Route, Shape, Sighting
 
@@ -21,8 +22,9 @@ MAX_ROUTES = 1_000
 class Collector:
     """Adds scopes up; a report that wants only what it caused has one of its own."""
 
-    def __init__(self) -> None:
-        """Start from nothing."""
+    def __init__(self, known: report.Known = lambda alias, folded: None) -> None:
+        """Start from nothing; ``known`` looks up plans that were read already, with the values of slow runs."""
+        self._known = known
         self._lock = threading.Lock()
         self.reset()
 
@@ -80,7 +82,7 @@ class Collector:
         """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request."""
         with self._lock:
             sightings, shapes = list(self.sightings.values()), list(self.shapes.values())
-        return report.findings(sightings, shapes)
+        return report.findings(sightings, shapes, self._known)
 
     def _add_route(self, scope: Scope) -> None:
         if scope.route not in self.routes and len(self.routes) >= MAX_ROUTES:
@@ -148,7 +150,7 @@ class Collector:
             del table[key]
 
 
-collector = Collector()
+collector = Collector(explainer.reading)
 
 
 def install() -> None:

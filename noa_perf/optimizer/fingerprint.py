@@ -52,7 +52,7 @@ _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _FIRST_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
 _VALUES_AND_PLACEHOLDERS = r"""
   | (?P<number>(?<![\w.%$])-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b)
-  | (?P<named>%\(\w+\)s|:\w+|\$\d+|\?)                      # other placeholder styles
+  | (?P<named>%\(\w+\)s|(?<![:\w]):[A-Za-z_]\w*|\$\d+|\?)                      # other placeholder styles
 """
 _TOKENS = re.compile(
     r"""

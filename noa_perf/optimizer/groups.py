@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from noa_perf.optimizer.callsite import Key, Site
 from noa_perf.optimizer.fingerprint import Statement
@@ -41,6 +42,7 @@ class Group:
         "rows",
         "site",
         "slow",
+        "slow_sample",
         "slow_seconds",
         "stacks",
         "statement",
@@ -58,6 +60,7 @@ class Group:
         self.order = self.last = order
         self.count = self.failed = self.rows = self.slow = 0
         self.execute = self.fetch = self.max = self.slow_seconds = 0.0
+        self.slow_sample: tuple[str, Any] | None = None  # until the scope closes
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
         self.last_hashes: tuple[int, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +25,15 @@ logger = logging.getLogger("noa_perf.optimizer")
 MAX_SQL = 2_000
 
 
-def findings(sightings: Iterable[Sighting], shapes: Iterable[Shape]) -> list[Finding]:
+Known = Callable[[str, str], plans.Reading | None]
+"""Looks up the plan that was read already for a database alias and a folded statement."""
+
+
+def findings(
+    sightings: Iterable[Sighting], shapes: Iterable[Shape], known: Known = lambda alias, folded: None
+) -> list[Finding]:
     """Return the findings behind ``sightings`` and ``shapes``, dearest first."""
-    seen, known = list(sightings), list(shapes)
+    seen, every = list(sightings), list(shapes)
     crowded = _crowded(seen)
     found: list[Finding] = []
     for sighting in seen:
@@ -38,7 +44,7 @@ def findings(sightings: Iterable[Sighting], shapes: Iterable[Shape]) -> list[Fin
             continue
         if made is not None:
             found.append(made)
-    found.extend(_of_shapes(known, [one for one in seen if one.kind == "query"]))
+    found.extend(_of_shapes(every, [one for one in seen if one.kind == "query"], known))
     return sorted(found, key=lambda one: (-one.ms, one.kind, one.subject, str(one.where)))
 
 
@@ -177,7 +183,7 @@ _MAKERS = {
 }
 
 
-def _of_shapes(shapes: list[Shape], queries: list[Sighting]) -> Iterator[Finding]:
+def _of_shapes(shapes: list[Shape], queries: list[Sighting], known: Known) -> Iterator[Finding]:
     by_shape: dict[tuple[str, str], list[Sighting]] = {}
     for sighting in queries:
         by_shape.setdefault((sighting.group.alias, sighting.group.statement.folded), []).append(sighting)
@@ -187,7 +193,7 @@ def _of_shapes(shapes: list[Shape], queries: list[Sighting]) -> Iterator[Finding
         seen = by_shape.get((shape.alias, _folded(shape)), [])
         dearest = max(seen, key=lambda one: one.seconds, default=None)
         slow = shape.slow or shape.percentile(0.95) >= _limit(shape.alias)
-        plan = _plan(shape) if slow or plans.worth_reading(shape, total) else None
+        plan = _plan(shape, known) if slow or plans.worth_reading(shape, total) else None
         if slow:
             yield _slow(shape, dearest, plan, _limit(shape.alias))
         for fault in plan.faults if plan is not None else ():
@@ -202,9 +208,9 @@ def _limit(alias: str) -> float:
     return own.slow_query_ms_by_alias.get(alias, own.slow_query_ms) / 1000
 
 
-def _plan(shape: Shape) -> plans.Reading | None:
+def _plan(shape: Shape, known: Known) -> plans.Reading | None:
     try:
-        return plans.read(plans.Asked.of(shape))
+        return known(shape.alias, _folded(shape)) or plans.read(plans.Asked.of(shape))
     except Exception:
         capture.faults.note("report of plans")
         return None

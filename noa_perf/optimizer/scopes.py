@@ -23,7 +23,7 @@ current: ContextVar[Scope | None] = ContextVar("noa_perf_scope", default=None)
 class Hit:
     """One query whose rows may still be coming."""
 
-    __slots__ = ("group", "outer", "scope", "seconds", "slow_from", "was_slow")
+    __slots__ = ("group", "outer", "sample", "scope", "seconds", "slow_from", "was_slow")
 
     def __init__(self, scope: Scope, group: Group | None, seconds: float, slow_from: float) -> None:
         """Account for a query of ``group`` that took ``seconds`` to execute."""
@@ -32,6 +32,7 @@ class Hit:
         self.seconds = seconds
         self.slow_from = slow_from
         self.was_slow = False
+        self.sample: tuple[str, Any] | None = None
         self.outer: Hit | None = None
 
     def fetched(self, seconds: float, rows: int, sample: Any = None) -> None:
@@ -77,6 +78,7 @@ class Hit:
             self.was_slow = True
             group.slow += 1
             group.slow_seconds += self.seconds
+            group.slow_sample = self.sample
 
 
 class Scope:
@@ -128,6 +130,7 @@ class Scope:
             values = fingerprint.hashes(params)
             group = self._group(alias, statement, params, values, frame)
             hit = Hit(self, group, seconds, slow_from)
+            hit.sample = statement.sql, params
             if group is None:
                 return hit, None
             group.count += 1

@@ -26,6 +26,7 @@ from noa_perf.optimizer.fingerprint import Kind, Statement, fold, hash_of, hashe
             "SELECT * FROM t WHERE a = %s AND b = %s AND c = %s",
         ),
         ("SELECT * FROM t WHERE a > -1.5e3", "SELECT * FROM t WHERE a > %s"),
+        ("SELECT a::text FROM t WHERE b = :name", "SELECT a::text FROM t WHERE b = %s"),
         (
             r"SELECT * FROM t WHERE a LIKE %s ESCAPE '\' AND b = 'x'",
             "SELECT * FROM t WHERE a LIKE %s ESCAPE %s AND b = %s",

@@ -7,7 +7,7 @@ import json
 import pytest
 from django.db import connections
 
-from noa_perf.optimizer.plans import advise, postgresql
+from noa_perf.optimizer.plans import advise, measured, postgresql
 from noa_perf.optimizer.plans.tree import Step
 
 pytestmark = [pytest.mark.server]
@@ -23,7 +23,8 @@ def books(pg):
     )
     pg(
         "INSERT INTO library_book (title, author_id, pages, blurb, added) "
-        f"SELECT 't' || n, n %% 50, n, repeat('x', 50), date '2020-01-01' + n %% 1000 FROM generate_series(1, {ROWS}) n",
+        "SELECT 't' || n, n %% 50, n, repeat('x', 50), date '2020-01-01' + n %% 1000 "
+        f"FROM generate_series(1, {ROWS}) n",
         [],
     )
     pg("ANALYZE library_book")
@@ -229,9 +230,9 @@ def test_compilation_that_costs_more_than_it_saves():
     ]
     plan = postgresql.parse(document)
 
-    assert [fault.kind for fault in advise.measured.faults(plan)] == ["jit_overhead"]
+    assert [fault.kind for fault in measured.faults(plan)] == ["jit_overhead"]
     document[0]["JIT"] = {"Functions": 9, "Timing": {"Total": 12.0}}
-    assert list(advise.measured.faults(postgresql.parse(document))) == []
+    assert list(measured.faults(postgresql.parse(document))) == []
 
 
 def test_statistics_that_are_out_of_date(books):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
+
+from noa_perf.optimizer.fingerprint import fold
 
 
 class Step(Enum):
@@ -104,6 +106,10 @@ class Plan:
         for root in self.roots:
             yield from root.walk()
 
+    def redacted(self) -> Plan:
+        """Return the plan without the values that its conditions may quote."""
+        return replace(self, roots=tuple(_redacted(root) for root in self.roots))
+
     def lines(self) -> list[str]:
         """Return the plan as indented lines of text, in the engine's own words."""
         return list(self._indented("  ", lambda node: node.detail))
@@ -130,6 +136,16 @@ class Plan:
             node, depth = pending.pop()
             yield step * depth + text(node)
             pending.extend((child, depth + 1) for child in reversed(node.children))
+
+
+def _redacted(node: PlanNode) -> PlanNode:
+    return replace(
+        node,
+        detail=fold(node.detail),
+        condition=fold(node.condition),
+        filter=fold(node.filter),
+        children=[_redacted(child) for child in node.children],
+    )
 
 
 def _conditions(node: PlanNode) -> list[str]:
