@@ -15,23 +15,19 @@ Run = Callable[..., list[tuple[Any, ...]]]
 
 
 @pytest.fixture(scope="session")
-def _pg_alias() -> Iterator[str]:
+def _database() -> dict[str, Any]:
     server = get(Postgres)
-    server.query("primary", "DROP DATABASE IF EXISTS plans")
     server.query("primary", "CREATE DATABASE plans")
-    connections.settings["pg"] = {**connections.settings["default"], "OPTIONS": {}, **server.settings(name="plans")}
-    yield "pg"
-    connections["pg"].close()
-    del connections["pg"]
-    connections.settings.pop("pg")
+    return {**connections.settings["default"], "OPTIONS": {}, **server.settings(name="plans")}
 
 
 @pytest.fixture
-def pg(_pg_alias: str, django_db_blocker: Any) -> Iterator[Run]:
-    """Run SQL on PostgreSQL; each test starts without tables."""
+def pg(_database: dict[str, Any], django_db_blocker: Any) -> Iterator[Run]:
+    """Run SQL on PostgreSQL, as the alias ``pg``; each test starts without tables."""
+    connections.settings["pg"] = _database
 
     def run(sql: str, params: Any = None) -> list[tuple[Any, ...]]:
-        with connections[_pg_alias].cursor() as cursor:
+        with connections["pg"].cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
@@ -39,4 +35,7 @@ def pg(_pg_alias: str, django_db_blocker: Any) -> Iterator[Run]:
         run("DROP SCHEMA public CASCADE")
         run("CREATE SCHEMA public")
         yield run
-        connections[_pg_alias].close()
+        connections["pg"].close()
+    # Other tests look at all databases there are, and may not touch this one.
+    del connections["pg"]
+    connections.settings.pop("pg")

@@ -24,7 +24,8 @@ def clock():
 
 
 @pytest.fixture
-def own(clock):
+def own(clock, monkeypatch):
+    monkeypatch.setattr(capture, "_listeners", [])  # the process's own explainer stays out of it
     made = Explainer(clock, pause=0)
     yield made
     made.stop()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 
 from noa_perf.optimizer.plans import advise, measured, postgresql
@@ -298,3 +300,40 @@ def test_the_tree_is_drawn_with_rows_and_conditions(books):
     assert any("filter: (title = 't7'::text)" in line for line in drawn)
     assert any("└─ Index" in line and "using library_book_pkey" in line for line in drawn)
     assert "came 1" in drawn[0]
+
+
+def explain(sql, **options):
+    out = io.StringIO()
+    call_command("perf_explain", sql, database="pg", stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sql", "refused"),
+    [
+        ("SELECT nextval('numbers')", "nextval"),
+        ("SELECT harmful()", "harmful"),
+        ("SELECT count(*), random(), upper('x') FROM generate_series(1, 3)", ""),
+        ("INSERT INTO kept (x) VALUES (1)", ""),
+    ],
+)
+def test_what_a_rollback_would_not_undo_is_refused(pg, sql, refused):
+    pg("CREATE SEQUENCE numbers")
+    pg("CREATE TABLE kept (x int)")
+    pg("CREATE FUNCTION harmful() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'")
+
+    text = explain(sql, analyze=True)
+
+    assert ("Leave --analyze out" in text) is bool(refused)
+    assert refused in text
+    assert pg("SELECT count(*) FROM kept") == [(0,)]
+    assert pg("SELECT is_called FROM numbers") == [(False,)]
+
+
+def test_an_analyzed_plan_shows_what_came(pg):
+    pg("CREATE TABLE kept AS SELECT generate_series(1, 50) AS x")
+
+    text = explain("SELECT * FROM kept WHERE x > 40", analyze=True)
+
+    assert "came 10" in text
+    assert "40 filtered out" in text
