@@ -107,10 +107,18 @@ def metrics() -> dict[str, Rows]:
     return {"noa_perf_metrics": rows}
 
 
+def findings() -> dict[str, Rows]:
+    """Return a table of all kinds of findings, with the databases on which each can be seen."""
+    from noa_perf.optimizer.catalogue import CATALOGUE
+
+    return {"findings": [[f"`{kind}`", one.meaning, ", ".join(one.engines)] for kind, one in CATALOGUE.items()]}
+
+
 PAGES = {
     "settings": (settings, ["Key", "Type", "Default", "Meaning"]),
     "commands": (commands, ["Option", "Default", "Meaning"]),
     "checks": (checks, ["Id", "Meaning"]),
+    "findings": (findings, ["Kind", "Meaning", "Seen on"]),
     "metrics": (metrics, ["Name", "Kind", "Labels", "Meaning"]),
 }
 
