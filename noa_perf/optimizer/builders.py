@@ -11,27 +11,27 @@ from typing import Any
 
 from noa_perf.optimizer import source
 from noa_perf.optimizer.callsite import APPLICATION, Frame, Node, Site, kinds
-from noa_perf.optimizer.flow import Flow, accessors, flow_of
+from noa_perf.optimizer.flow import Flow, Wanted, accessors, flow_of
 from noa_perf.optimizer.source import Builder
 
 _EXPRESSION = re.compile(r"^for\s.*?\sin\s+([\w.]+)")
 
 
-def find(site: Site, view: Any, model: str, form: str = "") -> Builder | None:
-    """Return where the queryset of ``model`` that was evaluated at ``site``, on behalf of ``view``, is built.
+def find(site: Site, view: Any, wanted: Wanted, form: str = "") -> Builder | None:
+    """Return where the queryset that was evaluated at ``site``, on behalf of ``view``, is built.
 
     ``form`` is the way of loading that is to be added there: a ModelAdmin has an attribute of its own for joins.
     """
     hint = site.node.contents if site.node else ""
-    in_frames = (one for frame in site.frames if (one := _in_frame(frame, model, hint)) is not None)
-    found = next(in_frames, None) or _in_template(site.node, model) or _in_view(view, model, form, hint)
-    return found or next(_guesses(site.frames, model), None)
+    in_frames = (one for frame in site.frames if (one := _in_frame(frame, wanted, hint)) is not None)
+    found = next(in_frames, None) or _in_template(site.node, wanted) or _in_view(view, wanted, form, hint)
+    return found or next(_guesses(site.frames, wanted), None)
 
 
-def of_loop(site: Site, model: str) -> Builder | None:
-    """Return what the loop around ``site`` runs over, if it is a queryset of ``model`` built in a known place."""
+def of_loop(site: Site, wanted: Wanted) -> Builder | None:
+    """Return what the loop around ``site`` runs over, if it is such a queryset, built in a known place."""
     for frame in site.frames:
-        flow = flow_of(frame.code, frame.module, model)
+        flow = flow_of(frame.code, frame.module, wanted)
         for over in source.loops_at(flow.tree, frame.line) if flow is not None else ():
             found = flow.origin([over]).best(frame.line) if flow is not None else None
             if found is not None:
@@ -39,8 +39,8 @@ def of_loop(site: Site, model: str) -> Builder | None:
     return None
 
 
-def _in_frame(frame: Frame, model: str, hint: str) -> Builder | None:
-    flow = flow_of(frame.code, frame.module, model)
+def _in_frame(frame: Frame, wanted: Wanted, hint: str) -> Builder | None:
+    flow = flow_of(frame.code, frame.module, wanted)
     if flow is None:
         return None
     statement = source.statement_at(flow.tree, frame.line)
@@ -49,10 +49,10 @@ def _in_frame(frame: Frame, model: str, hint: str) -> Builder | None:
     return hinted or flow.origin(parts).best(frame.line)
 
 
-def _guesses(frames: tuple[Frame, ...], model: str) -> Iterator[Builder]:
+def _guesses(frames: tuple[Frame, ...], wanted: Wanted) -> Iterator[Builder]:
     """Yield what is built in a frame for unknown ends; not where the rows were handed in by the caller."""
     for frame in frames:
-        flow = flow_of(frame.code, frame.module, model)
+        flow = flow_of(frame.code, frame.module, wanted)
         statement = source.statement_at(flow.tree, frame.line) if flow is not None else None
         if flow is None or statement is None or flow.origin(source.head(statement)).outside:
             continue
@@ -61,37 +61,37 @@ def _guesses(frames: tuple[Frame, ...], model: str) -> Iterator[Builder]:
             yield replace(found, certain=False)
 
 
-def _in_template(node: Node | None, model: str) -> Builder | None:
+def _in_template(node: Node | None, wanted: Wanted) -> Builder | None:
     """Return the template's line if the template itself asks an object for its related rows."""
     asked = _EXPRESSION.match(node.contents) if node is not None else None
-    if asked is None or node is None or not set(asked[1].split(".")[1:]) & accessors(model):
+    if asked is None or node is None or not set(asked[1].split(".")[1:]) & accessors(wanted.model):
         return None
     return Builder(node.path or node.template, node.line, node.line, node.template, True, "template", asked[1])
 
 
-def _in_view(view: Any, model: str, form: str, hint: str) -> Builder | None:
-    """Return the class attribute, method or line of ``view`` that builds the queryset of ``model``."""
+def _in_view(view: Any, wanted: Wanted, form: str, hint: str) -> Builder | None:
+    """Return the class attribute, method or line of ``view`` that builds the queryset."""
     cls, admin = source.view_class(view)
     if admin:
-        return _in_admin(view, model, form)
+        return _in_admin(view, wanted, form)
     if cls is None:
-        return _in_function(view, model, hint)
-    shown = _flow_of_method(cls, "get_context_data", model)
+        return _in_function(view, wanted, hint)
+    shown = _flow_of_method(cls, "get_context_data", wanted)
     if shown is not None and (named := shown.origin(shown.hinted(hint)).best()) is not None:
         return named
-    built = _main(cls, model)
+    built = _main(cls, wanted)
     if built is not None and shown is not None and shown.everything().found and not _shows_main(cls, hint):
         return replace(built, certain=False)
     return built
 
 
-def _main(cls: type, model: str) -> Builder | None:
+def _main(cls: type, wanted: Wanted) -> Builder | None:
     """Return what builds the queryset that a generic view is about."""
     own = _own_method(cls, "get_queryset")
     if own is None:
-        return _model_attribute(cls, model)
+        return _model_attribute(cls, wanted)
     # Its own method that asks no parent for the queryset builds it, perhaps in a way not understood here.
-    return _in_function(own, model) or (_model_attribute(cls, model) if _asks_parent(own) else _whole(own))
+    return _in_function(own, wanted) or (_model_attribute(cls, wanted) if _asks_parent(own) else _whole(own))
 
 
 def _shows_main(cls: type, hint: str) -> bool:
@@ -101,13 +101,13 @@ def _shows_main(cls: type, hint: str) -> bool:
     return not hint or bool({"object_list", "page_obj", "object", named} & set(re.findall(r"\w+", hint)))
 
 
-def _in_function(function: Any, model: str, hint: str = "") -> Builder | None:
+def _in_function(function: Any, wanted: Wanted, hint: str = "") -> Builder | None:
     """Return what ``function`` hands to a template under the name in ``hint``, or returns, or builds at all."""
     function = inspect.unwrap(function) if callable(function) else None
     code = getattr(function, "__code__", None)
     if code is None or kinds[code.co_filename] != APPLICATION:
         return None
-    flow = flow_of(code, function.__module__, model)
+    flow = flow_of(code, function.__module__, wanted)
     if flow is None:
         return None
     known = flow.origin(flow.hinted(hint)).best() or flow.returned().best()
@@ -115,19 +115,19 @@ def _in_function(function: Any, model: str, hint: str = "") -> Builder | None:
     return replace(guess, certain=False) if guess is not None else known
 
 
-def _flow_of_method(cls: type, name: str, model: str) -> Flow | None:
+def _flow_of_method(cls: type, name: str, wanted: Wanted) -> Flow | None:
     method = _own_method(cls, name)
-    return flow_of(method.__code__, method.__module__, model) if method is not None else None
+    return flow_of(method.__code__, method.__module__, wanted) if method is not None else None
 
 
-def _in_admin(view: Any, model: str, form: str) -> Builder | None:
+def _in_admin(view: Any, wanted: Wanted, form: str) -> Builder | None:
     """Return what fetches the rows of a ModelAdmin or, on the page of one object, of one of its inlines."""
     admin = view.model_admin
-    if _same(admin.model, model):
+    if _same(admin.model, wanted.model):
         listed = form == "select_related" and getattr(view, "__name__", "") == "changelist_view"
-        return _list_select_related(type(admin)) if listed else _get_queryset(type(admin), model)
-    inline = next((one for one in admin.inlines if _same(one.model, model)), None)
-    return _get_queryset(inline, model) if inline is not None else None
+        return _list_select_related(type(admin)) if listed else _get_queryset(type(admin), wanted)
+    inline = next((one for one in admin.inlines if _same(one.model, wanted.model)), None)
+    return _get_queryset(inline, wanted) if inline is not None else None
 
 
 def _same(one: Any, label: str) -> bool:
@@ -144,9 +144,9 @@ def _list_select_related(cls: type) -> Builder | None:
     return replace(found, present=names) if found is not None else None
 
 
-def _get_queryset(cls: type, model: str) -> Builder | None:
+def _get_queryset(cls: type, wanted: Wanted) -> Builder | None:
     method = _own_method(cls, "get_queryset")
-    built = _in_function(method, model) if method is not None else None
+    built = _in_function(method, wanted) if method is not None else None
     if method is None or built is not None:
         return built or _class_line(cls, "get_queryset")
     return replace(_whole(method), name=cls.__name__, certain=True, form="get_queryset")
@@ -161,11 +161,11 @@ def _whole(method: Any) -> Builder:
     return Builder(code.co_filename, code.co_firstlineno, code.co_firstlineno, code.co_qualname, certain=False)
 
 
-def _model_attribute(cls: type, model: str) -> Builder | None:
-    """Return ``queryset`` or ``model`` of a generic view if it is about ``model``."""
+def _model_attribute(cls: type, wanted: Wanted) -> Builder | None:
+    """Return ``queryset`` or ``model`` of a generic view if it is about that model."""
     about = getattr(getattr(cls, "queryset", None), "model", None) or getattr(cls, "model", None)
     label = getattr(getattr(about, "_meta", None), "label", "")
-    return (_attribute(cls, "queryset") or _attribute(cls, "model")) if label == model else None
+    return (_attribute(cls, "queryset") or _attribute(cls, "model")) if label == wanted.model else None
 
 
 def _own_method(cls: type, name: str) -> Any:

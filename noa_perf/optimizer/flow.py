@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.db.models import Manager, Model, QuerySet
@@ -32,10 +32,20 @@ _SINGLE = re.compile(
 )
 
 
+class Wanted(NamedTuple):
+    """The rows whose queryset is looked for."""
+
+    model: str
+    """Label of their model."""
+    several: bool
+    """Whether several came at once, so that what returns one object cannot have fetched them."""
+
+
 @dataclass(slots=True)
 class Origin:
     """What an expression's rows were made from."""
 
+    several: bool
     found: list[Builder] = field(default_factory=list)
     outside: bool = False
     """Whether the way back ends at a parameter: the caller built them."""
@@ -44,7 +54,8 @@ class Origin:
 
     def best(self, line: int = 0) -> Builder | None:
         """Return the builder; a guess where several could be meant, then the last one before ``line``."""
-        lists = [one for one in self.found if not _SINGLE.search(one.text)] or self.found
+        lists = [one for one in self.found if not _SINGLE.search(one.text)]
+        lists = lists if lists or self.several else self.found
         if len(lists) == 1:
             return replace(lists[0], certain=lists[0].certain and not self.either)
         before = [one for one in lists if not line or one.line <= line] or lists
@@ -54,21 +65,24 @@ class Origin:
 class Flow:
     """One function (or module) of the site, as the place where querysets of one model are built and handed on."""
 
-    def __init__(self, tree: ast.AST, module: str, path: str, model: str, owner: type | None = None, hops: int = 0):
+    def __init__(
+        self, tree: ast.AST, module: str, path: str, wanted: Wanted, owner: type | None = None, hops: int = 0
+    ) -> None:
         """Read ``tree``, a part of the file ``path`` of ``module``; ``owner`` is the class it is a method of."""
         self.tree = tree
+        self.wanted = wanted
         self.path = path
         self.owner = owner
         self.hops = hops
         self.globals = vars(sys.modules[module]) if module in sys.modules else {}
         self.name = getattr(tree, "name", "<module>")
         self.parameters = _parameters(tree)
-        self.model = _model(model)
+        self.model = _model(wanted.model)
         self.accessors = _accessors(self.model) if self.model is not None else frozenset()
 
     def origin(self, parts: Iterable[ast.AST]) -> Origin:
         """Return what the rows of ``parts`` were made from, followed through as many names as need be."""
-        origin, pending, followed = Origin(), list(parts), set[str]()
+        origin, pending, followed = Origin(self.wanted.several), list(parts), set[str]()
         while pending:
             built, names = self._scan(pending.pop(0))
             origin.found += [one for one in built if one not in origin.found]
@@ -80,7 +94,7 @@ class Flow:
 
     def everything(self) -> Origin:
         """Return all that is built here, whatever for."""
-        origin, pending = Origin(), [self.tree]
+        origin, pending = Origin(self.wanted.several), [self.tree]
         while pending:
             node = pending.pop(0)
             found = self._expression(node)
@@ -210,7 +224,7 @@ class Flow:
         code, module = _code(self._target(node))
         if self.hops >= MAX_HOPS or code is None or self.model is None or kinds[code.co_filename] != APPLICATION:
             return []
-        flow = flow_of(code, module, self.model._meta.label, self.hops + 1)
+        flow = flow_of(code, module, self.wanted, self.hops + 1)
         found = flow.returned().best() if flow is not None else None
         if found is None:
             return []
@@ -229,10 +243,10 @@ class Flow:
         return read if isinstance(node, ast.Attribute) else target if isinstance(node, ast.Call) else None
 
 
-def flow_of(code: CodeType, module: str, model: str, hops: int = 0) -> Flow | None:
+def flow_of(code: CodeType, module: str, wanted: Wanted, hops: int = 0) -> Flow | None:
     """Return the :class:`Flow` of the function that ``code`` was compiled from, or None where it cannot be read."""
     tree = source.function_of(code)
-    return Flow(tree, module, code.co_filename, model, _owner(code, module), hops) if tree is not None else None
+    return Flow(tree, module, code.co_filename, wanted, _owner(code, module), hops) if tree is not None else None
 
 
 def chain(node: ast.expr) -> tuple[list[str], ast.expr]:

@@ -13,6 +13,7 @@ from noa_perf.optimizer.callsite import Frame, relative
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.cures import EAGER
 from noa_perf.optimizer.detectors import misuse
+from noa_perf.optimizer.flow import Wanted
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.plans import advise as plans
@@ -151,7 +152,7 @@ def _misuse(sighting: Sighting) -> Finding | None:
     change = _at(group)
     if sighting.kind == "unread_columns":
         model = lineage.model_of_sql(group.statement.sql)
-        builder = builders.find(group.site, sighting.view, model._meta.label)
+        builder = builders.find(group.site, sighting.view, Wanted(model._meta.label, several=True))
         change = _place(builder) or change
     elif frame is not None:
         change = Place(file=relative(frame.code.co_filename), line=confirmed.line, name=frame.code.co_qualname)
@@ -322,14 +323,15 @@ def _builder(sighting: Sighting, form: str) -> Builder | None:
 
 def _builder_of(sighting: Sighting, chain: Lineage, form: str) -> Builder | None:
     if chain.root is None:
-        return builders.of_loop(sighting.group.site, chain.model)
-    found = builders.find(chain.root.site, sighting.view, chain.model, form)
+        return builders.of_loop(sighting.group.site, Wanted(chain.model, several=True))
+    wanted = Wanted(chain.model, several=chain.root.rows > chain.root.count)
+    found = builders.find(chain.root.site, sighting.view, wanted, form)
     if found is None or not chain.rivals:
         return found
-    others = [builders.find(rival.site, sighting.view, chain.model, form) for rival in chain.rivals]
+    others = [builders.find(rival.site, sighting.view, wanted, form) for rival in chain.rivals]
     if all(other == found for other in others):
         return found
-    return builders.of_loop(sighting.group.site, chain.model) or replace(found, certain=False)
+    return builders.of_loop(sighting.group.site, wanted) or replace(found, certain=False)
 
 
 def _common(sighting: Sighting) -> dict[str, Any]:

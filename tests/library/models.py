@@ -48,6 +48,14 @@ class Review(models.Model):
     text = models.TextField(default="")
 
 
+class Loan(models.Model):
+    """Reached by the accessor that Django makes up, whose name no lookup knows."""
+
+    book = models.ForeignKey(Book, on_delete=models.CASCADE)
+    days = models.IntegerField(default=0)
+    publisher = models.ForeignKey(Publisher, on_delete=models.SET_NULL, null=True)
+
+
 class Shelf(models.Model):
     name = models.CharField(max_length=50)
     parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="children")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from noa_perf.optimizer import builders, lineage, source, usage
-from noa_perf.optimizer.flow import Flow, flow_of
+from noa_perf.optimizer.flow import Flow, Wanted, flow_of
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.sightings import Sighting
 
@@ -60,7 +60,7 @@ def confirm(sighting: Sighting) -> Misuse | None:
     if sighting.kind == "unread_columns":
         return _unread(sighting)
     frame, model = group.site.frames[0], lineage.model_of_sql(group.statement.sql)
-    flow = flow_of(frame.code, frame.module, model._meta.label) if model is not None else None
+    flow = flow_of(frame.code, frame.module, Wanted(model._meta.label, True)) if model is not None else None
     statement = source.statement_at(flow.tree, frame.line) if flow is not None else None
     if flow is None or statement is None:
         return None
@@ -194,6 +194,6 @@ def _unread(sighting: Sighting) -> Misuse | None:
         f"{_quoted(names)} came with {group.rows:,} rows (about {widths // 1000:,} kB) and is named nowhere in the "
         f"code and templates on the way: .defer({_quoted(names)}), unless it is read where this cannot see."
     )
-    builder = builders.find(group.site, sighting.view, model._meta.label)
+    builder = builders.find(group.site, sighting.view, Wanted(model._meta.label, several=True))
     line = builder.line if builder else (group.site.frames[0].line if group.site.frames else 0)
     return Misuse(line, f".defer({_quoted(names)})", cure, certain=False)
