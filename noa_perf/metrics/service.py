@@ -48,19 +48,18 @@ class Service:
     def flush(self, *, force: bool = False) -> None:
         """Export and write what was counted. Raises nothing."""
         self.export()
-        if self.writer is None:
-            return
+        writer = self.writer
+        if writer is not None:
+            self._safely("rollup", lambda: self._write(writer, force))
+
+    def _write(self, writer: Writer, force: bool) -> None:
         now = self._clock.monotonic()
         if now - self._told_at > TELL_AGAIN:
             self._told_at = now
-            self.writer.forget_told()
-        if self.writer.flush(force=force) and now - self._tidied_at >= tidying.EVERY:
+            writer.forget_told()
+        if writer.flush(force=force) and now - self._tidied_at >= tidying.EVERY:
             self._tidied_at = now
-            self._safely("tidying", self._tidy)
-
-    def _tidy(self) -> None:
-        if self.writer is not None:
-            tidying.tidy(self._clock, self.writer.database)
+            self._safely("tidying", lambda: tidying.tidy(self._clock, writer.database))
 
     def export(self) -> None:
         """Bring Prometheus' values up to date. Raises nothing."""

@@ -187,6 +187,30 @@ def test_an_unmigrated_site_works(tmp_path):
     assert printed == "The rollup's tables are missing on database 'default'.\n"
 
 
+FOLDER = (
+    SCOPES
+    + """
+import os
+from pathlib import Path
+from noa_perf.metrics import prometheus, service
+work(3)
+mine = service.current()
+mine.flush()
+assert mine.faults == {"prometheus": 1}, mine.faults
+Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+mine.flush()
+text, _ = prometheus.exposition()
+assert 'noa_perf_scopes_total{kind="block"} 3.0' in text.decode(), text.decode()
+"""
+)
+
+
+def test_a_missing_folder_of_multiprocess_mode_costs_the_export_until_it_is_there(folder):
+    run(FOLDER, folder, SMALL_FLUSH_SECONDS="60", PROMETHEUS_MULTIPROC_DIR=str(folder / "prometheus"))
+
+    assert count(folder) == 3
+
+
 def test_the_connection_of_the_thread_is_closed_after_each_write(folder):
     process = start(SCOPES + "import sys\nwork(5)\nsys.stdin.readline()", folder)
     try:

@@ -150,6 +150,11 @@ class TestView:
     def test_it_changes_nothing(self):
         assert Client().post("/metrics").status_code == 405
 
+    def test_it_answers_where_metrics_are_switched_off(self, monkeypatch):
+        monkeypatch.setattr(service, "_service", None)
+
+        assert Client().get("/metrics").status_code == 200
+
     def test_without_the_extra_it_says_so(self, monkeypatch):
         monkeypatch.setattr(prometheus, "available", lambda: False)
         response = Client().get("/metrics")
