@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,10 +23,19 @@ def find(site: Site, view: Any, wanted: Wanted, form: str = "") -> Builder | Non
 
     ``form`` is the way of loading that is to be added there: a ModelAdmin has an attribute of its own for joins.
     """
-    hint = site.node.contents if site.node else ""
+    hint = _hint(site)
     in_frames = (one for frame in site.frames if (one := _in_frame(frame, wanted, hint)) is not None)
     found = next(in_frames, None) or _in_template(site.node, wanted) or _in_view(view, wanted, form, hint)
     return found or next(_guesses(site.frames, wanted), None)
+
+
+def _hint(site: Site) -> str:
+    """Return the text of the template's node or, of a template that is compiled to Python, the line."""
+    if site.node is not None:
+        return site.node.contents
+    nearest = site.frames[0] if site.frames else None
+    compiled = nearest is not None and not nearest.code.co_filename.endswith(".py")
+    return linecache.getline(nearest.code.co_filename, nearest.line) if nearest is not None and compiled else ""
 
 
 def of_loop(site: Site, wanted: Wanted) -> Builder | None:

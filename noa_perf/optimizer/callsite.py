@@ -245,7 +245,7 @@ def site_of(frame: FrameType | None) -> Site:
         kind = kinds[code.co_filename]
         if kind == APPLICATION:
             if len(frames) < SITE_FRAMES and not (node is not None and _renders_node(frame)):
-                frames.append(Frame(code, frame.f_lineno, frame.f_globals.get("__name__", "")))
+                frames.append(Frame(code, _line(frame), frame.f_globals.get("__name__", "")))
         elif kind == TEMPLATE and code.co_name == "render_annotated":
             node = node or _node(frame.f_locals.get("self"))
         elif kind == BRIDGE and code.co_name == "thread_handler":
@@ -257,6 +257,12 @@ def site_of(frame: FrameType | None) -> Site:
             operations.append(_operation(frame))
         frame = frame.f_back
     return Site(tuple(frames), node, tuple(operations))
+
+
+def _line(frame: FrameType) -> int:
+    # Jinja compiles a template to Python under the template's own name; it alone knows the line there.
+    template = frame.f_globals.get("__jinja_template__")
+    return int(template.get_corresponding_lineno(frame.f_lineno)) if template is not None else frame.f_lineno
 
 
 def _renders_node(frame: FrameType) -> bool:
