@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections, transaction
 
-from noa_perf.core import health
+from noa_perf.core import conf, health
 from noa_perf.core.health import Health
 from noa_perf.core.muting import muted
 from noa_perf.metrics import prometheus, service
@@ -21,7 +21,7 @@ def install() -> None:
 
 def rollup(deep: bool) -> Health:
     """Ask whether the rollup can be written; a ``deep`` check writes a row and takes it back."""
-    if not settings().rollup:
+    if not (conf.enabled("METRICS") and settings().rollup):
         return Health(ok=True, message="The rollup is switched off.")
     running = service.current()
     if not deep and running is not None and running.writer is not None and running.writer.problem is not None:

@@ -144,8 +144,9 @@ def test_the_rollup_tells_what_its_writer_went_through(sqlite_database, settings
     assert own.rollup(False).message == problem.message
 
 
-def test_a_rollup_that_is_switched_off_is_well(settings):
-    settings.NOA_PERF = {"METRICS": {"ROLLUP": False}}
+@pytest.mark.parametrize("key", ["ROLLUP", "ENABLED"])
+def test_a_rollup_that_is_switched_off_is_well(settings, key):
+    settings.NOA_PERF = {"METRICS": {key: False}}
 
     assert own.rollup(True).ok
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from django.apps import apps
 from django.db import OperationalError, connection
@@ -10,6 +12,7 @@ from django.test import Client
 from noa_perf import optimizer
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Recorder, Tally
+from noa_perf.metrics.rollup import Writer
 from noa_perf.optimizer import capture, metering
 from tests.library.models import Author, Book
 
@@ -155,6 +158,23 @@ def test_a_recorder_that_fails_costs_the_site_nothing():
     finally:
         recorder.use(before)
         capture.faults.counts = noted
+
+
+def test_no_value_reaches_the_tables(tally, clock, tmp_path, sqlite_database, books):
+    """Parameters, literals in raw SQL, errors and paths: searched for in the file itself."""
+    tally.reset()
+    with optimizer.scope("work"):
+        for number in range(5):
+            Author.objects.filter(name=f"secret-{number}").first()
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT id FROM library_author WHERE name = 'secret-{number}'")
+        with connection.cursor() as cursor, suppress(OperationalError):
+            cursor.execute("SELECT 'secret' FROM nowhere WHERE name = %s", ["secret"])
+    assert Writer(tally, clock, sqlite_database).flush()
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("rollup.sqlite3*"))
+
+    assert b"FROM library_author WHERE name = %s" in kept
+    assert b"secret" not in kept
 
 
 def test_without_the_app_nothing_listens(monkeypatch):
