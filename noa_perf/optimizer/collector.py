@@ -119,7 +119,7 @@ class Collector:
     def _add_duplicates(self, scope: Scope) -> None:
         for found in scope.duplicates.found.values():
             groups = found.groups
-            if any(group.verdict is Verdict.N_PLUS_ONE for group in groups):
+            if any(_repeats_with_a_row(group) for group in groups):
                 continue  # reported once, as what it is
             each = sum(group.seconds for group in groups) / max(1, sum(group.count for group in groups))
             self._sight("duplicate", scope, found.first, found.count, each * (found.count - 1), groups[1:])
@@ -148,6 +148,12 @@ class Collector:
         self.forgotten += len(cheapest)
         for key in cheapest:
             del table[key]
+
+
+def _repeats_with_a_row(group: Group) -> bool:
+    """Tell whether ``group`` is an N+1, or a prefetch that one drags along."""
+    by = group.parent if group.prefetch is not None and group.parent is not None else group
+    return by.verdict is Verdict.N_PLUS_ONE
 
 
 collector = Collector(explainer.reading)

@@ -24,6 +24,8 @@ MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, Relation
 MAX_DEPTH = 6
 
 _FROM = re.compile(r"\sFROM\s", re.IGNORECASE)
+_COMBINED = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b", re.IGNORECASE)
+_PARENTHESES = re.compile(r"\([^()]*\)")
 _TABLES = re.compile(r'\b(?:FROM|JOIN)\s+["`\[]?(\w+)', re.IGNORECASE)
 
 
@@ -45,8 +47,26 @@ class Lineage:
 
 @lru_cache(maxsize=2_048)
 def tables(sql: str) -> tuple[str, ...]:
-    """Return the tables that ``sql`` reads, the main one first."""
-    return tuple(dict.fromkeys(_TABLES.findall(sql)))
+    """Return the tables that ``sql`` reads, the main one first, whatever subqueries stand before it."""
+    return tuple(dict.fromkeys([*_TABLES.findall(_outer(sql))[:1], *_TABLES.findall(sql)]))
+
+
+@lru_cache(maxsize=2_048)
+def _outer(sql: str) -> str:
+    """Return ``sql`` without what stands in parentheses."""
+    inner = ""
+    while inner != sql:
+        inner, sql = sql, _PARENTHESES.sub("", sql)
+    return sql
+
+
+def _columns(sql: str) -> str:
+    return _FROM.split(_outer(sql), maxsplit=1)[0]
+
+
+def combined(sql: str) -> bool:
+    """Tell whether ``sql`` is a union or the like of several queries."""
+    return _COMBINED.search(_outer(sql)) is not None
 
 
 def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
@@ -71,9 +91,9 @@ def _fetches(sql: str, label: str) -> bool:
         return False
     if read[0] != table:
         return True  # joined, perhaps under an alias
-    columns = _FROM.split(sql, maxsplit=1)[0]
+    columns = _columns(sql)
     key = apps.get_model(label)._meta.pk
-    return re.search(rf"\b{re.escape(key.column or '')}\b|(?<!\()\*", columns) is not None
+    return re.search(rf"\b{re.escape(key.column or '')}\b|\*", columns) is not None
 
 
 def _likelihood(other: Group, table: str, owner: int) -> tuple[int, bool, int]:
@@ -94,7 +114,7 @@ def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
         return None
     table = _table(group.prefetch[1])
     before = [other for other in others if other is not group and tables(other.statement.sql)[:1] == (table,)]
-    return max(before, key=lambda other: other.last, default=None)
+    return max(before, key=lambda other: (other.prefetch is None, other.last), default=None)
 
 
 def trace(group: Group, others: Iterable[Group] = ()) -> Lineage:
@@ -183,7 +203,7 @@ def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
     if start is None:
         return None
     # A table may be joined twice, for a filter and for its rows: those whose columns are selected.
-    columns = _FROM.split(sql, maxsplit=1)[0]
+    columns = _columns(sql)
     return _search(sql, start, target, columns) or _search(sql, start, target, "")
 
 

@@ -6,13 +6,12 @@ import ast
 import re
 from dataclasses import replace
 
-from noa_perf.optimizer import statements
+from noa_perf.optimizer import lineage, statements
 from noa_perf.optimizer.cures import EAGER, Cure
 from noa_perf.optimizer.flow import chain
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.source import Builder
 
-_COMBINED = re.compile(r"\b(UNION|INTERSECT|EXCEPT)\b")
 _PATHS = re.compile(r'"([^"]+)"')
 
 
@@ -50,7 +49,7 @@ def _listed(cure: Cure, builder: Builder, root: Group | None) -> Cure:
 def _unfit(cure: Cure, builder: Builder | None, root: Group | None) -> Cure | None:
     """Return another cure for a queryset that cannot take this one."""
     methods = _methods(builder)
-    if _combines(root.statement.sql if root is not None else "") or methods & {"union", "intersection", "difference"}:
+    if (root is not None and lineage.combined(root.statement.sql)) or methods & {"union", "intersection", "difference"}:
         return _of_union(cure)
     if "raw" in methods or _ran(root, "RawQuerySet."):
         return _of_raw(cure)
@@ -111,13 +110,6 @@ def _expression(builder: Builder) -> ast.Module:
 
 def _ran(root: Group | None, name: str) -> bool:
     return root is not None and any(one.startswith(name) for one in root.site.operations)
-
-
-def _combines(sql: str) -> bool:
-    bare = ""
-    while bare != sql:
-        bare, sql = sql, re.sub(r"\([^()]*\)", "", sql)
-    return _COMBINED.search(bare) is not None
 
 
 def _argument(cure: Cure) -> str:

@@ -174,7 +174,8 @@ class Scope:
     def _read_relation(self, group: Group, frame: FrameType) -> None:
         group.relation = relations.read(frame)
         group.relation_read = True
-        group.parent = lineage.parent_of(group, self.groups.values())
+        if group.prefetch is None:
+            group.parent = lineage.parent_of(group, self.groups.values())
 
 
 def _wide_columns(row: Any) -> dict[int, int] | None:

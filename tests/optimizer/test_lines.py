@@ -12,6 +12,7 @@ import django
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.test import Client, override_settings
@@ -434,3 +435,25 @@ def test_a_template_of_jinjas_is_named_by_its_own_line(tmp_path):
     assert found.where is not None
     assert (found.where.file, found.where.line) == (callsite.relative(str(page)), 3)
     assert line_of(found) == 'books = Book.objects.order_by("pk")'
+
+
+def test_a_subquery_among_the_columns_hides_no_table():
+    def block():
+        for book in Book.objects.annotate(lent=Exists(Loan.objects.filter(book=OuterRef("pk")))):
+            book.author.name
+
+    found = found_in(block)
+
+    assert line_of(found).startswith("for book in Book.objects.annotate(")
+    assert found.certain
+
+
+def test_what_an_n_plus_one_drags_along_is_no_duplicate():
+    publisher = Publisher.objects.earliest("pk")
+    Book.objects.update(publisher=publisher)
+
+    def block():
+        for pk in list(Book.objects.values_list("pk", flat=True)):
+            Book.objects.filter(title__gt="").prefetch_related("publisher", "reviews").get(pk=pk)
+
+    assert {one.kind for one in findings_of(block)} == {"n_plus_one"}
