@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
@@ -35,3 +35,7 @@ class OptimizerConfig(AppConfig):
             explainer.install()
             notify.install()
             metering.install()
+            if apps.is_installed("noa_perf.metrics"):
+                from noa_perf.optimizer import panels
+
+                panels.install()

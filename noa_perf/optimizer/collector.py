@@ -12,6 +12,7 @@ from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import allow, misuse
 from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.groups import Group, Verdict
+from noa_perf.optimizer.plans.advise import Reading
 from noa_perf.optimizer.plans.explainer import explainer
 from noa_perf.optimizer.scopes import Scope
 from noa_perf.optimizer.sightings import Route, Shape, Sighting
@@ -78,11 +79,17 @@ class Collector:
                 "fetch_ms": self.fetch * 1000,
             }
 
-    def findings(self) -> list[Finding]:
-        """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request."""
+    def findings(self, *, read_plans: bool = True) -> list[Finding]:
+        """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request.
+
+        Without ``read_plans`` only plans that were read already count, and no query is run.
+        """
         with self._lock:
             sightings, shapes = list(self.sightings.values()), list(self.shapes.values())
-        return report.findings(sightings, shapes, self._known)
+        return report.findings(sightings, shapes, self._known if read_plans else self._known_or_unread)
+
+    def _known_or_unread(self, alias: str, folded: str) -> Reading:
+        return self._known(alias, folded) or Reading(None, [], "Its plan was not read.")
 
     def _add_route(self, scope: Scope) -> None:
         if scope.route not in self.routes and len(self.routes) >= MAX_ROUTES:
