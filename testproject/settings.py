@@ -40,6 +40,8 @@ INSTALLED_APPS = [
     "testproject.shop",
     "noa_perf.optimizer",
 ]
+if os.environ.get("SHOP_DASHBOARD") == "1":
+    INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
 
 MIDDLEWARE = [
     # First, so that it sees the queries of all the others.

@@ -5,6 +5,6 @@ from __future__ import annotations
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 
-INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "tests.library"]
+INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "noa_perf.dashboard", "tests.library"]
 MIDDLEWARE = [*MIDDLEWARE]
 TEMPLATES = [*TEMPLATES]

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+IGNORED = "noa_perf_ignored"
+"""Attribute of a request that is one of our own pages: it is not the site's traffic."""
+
 is_muted: ContextVar[bool] = ContextVar("noa_perf_muted", default=False)
 
 

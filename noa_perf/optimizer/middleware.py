@@ -11,6 +11,7 @@ from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase
 
 from noa_perf.core import conf
+from noa_perf.core.muting import IGNORED
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.scopes import Scope, current
@@ -92,6 +93,9 @@ def _watch_chunks(request: HttpRequest, response: Any, scope: Scope) -> None:
 
 def _close(request: HttpRequest, scope: Scope) -> None:
     try:
+        if getattr(request, IGNORED, False):
+            scope.closed = True
+            return
         match = getattr(request, "resolver_match", None)
         scope.route = f"/{(match.route or '').lstrip('^/')}" if match is not None else "(no route)"
         scope.view = match.func if match is not None else None

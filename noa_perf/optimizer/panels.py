@@ -6,7 +6,10 @@ and said to be so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from django.db import connections
 
 from noa_perf.core.findings import Finding
 from noa_perf.core.panels import (
@@ -35,6 +38,7 @@ from noa_perf.metrics.exceptions import RollupUnavailable
 from noa_perf.metrics.rollup import Line, Point
 from noa_perf.optimizer.collector import collector
 from noa_perf.optimizer.conf import settings
+from noa_perf.optimizer.plans import advise
 from noa_perf.optimizer.plans.explainer import explainer
 from noa_perf.optimizer.plans.tree import Plan, PlanNode
 
@@ -136,7 +140,11 @@ def queries(window: Window) -> Sequence[Block]:
             columns=(*_FIGURES, Column(title="slow", kind=Kind.COUNT), Column(title="statement", kind=Kind.CODE)),
             rows=[
                 Row(
-                    cells=(*_figures(line.total, whole), line.total.extra.get("slow", 0), line.labels.get("sql", "")),
+                    cells=(
+                        *_figures(line.total, whole),
+                        line.total.extra.get("slow", 0),
+                        brief(line.labels.get("sql", "")),
+                    ),
                     link=Link(page="queries", key=line.series),
                 )
                 for line in lines
@@ -206,7 +214,9 @@ def n_plus_one(window: Window) -> Sequence[Block]:
     rows = [
         Row(
             cells=(
-                *(line.labels.get(name, "") for name in ("subject", "place", "route")),
+                line.labels.get("subject", ""),
+                line.labels.get("place", "").removeprefix("at "),
+                line.labels.get("route", ""),
                 line.total.count,
                 line.total.extra.get("queries", 0),
                 line.total.seconds * 1000,
@@ -235,7 +245,7 @@ def slow(window: Window) -> Sequence[Block]:
                 line.total.extra["slow"],
                 line.total.count,
                 line.total.percentile(0.95) * 1000,
-                line.labels.get("sql", ""),
+                brief(line.labels.get("sql", "")),
             ),
             link=Link(page="queries", key=line.series),
         )
@@ -281,7 +291,7 @@ def _one(kind: str, key: str, window: Window) -> Line:
 def _over_time(title: str, lines: Sequence[Line], label: str) -> Chart:
     series = [
         Series(
-            title=line.labels.get(label, "")[:80],
+            title=brief(line.labels.get(label, ""))[:100],
             points=[(point.at, point.seconds * 1000) for point in line.points],
         )
         for line in lines
@@ -299,11 +309,28 @@ def _spread(title: str, total: Point) -> Chart:
     return Chart(title=title, series=[Series(title="runs", points=points)], kind="histogram", unit=Kind.MS)
 
 
+def brief(sql: str) -> str:
+    """Return a statement without the list of its plain columns, which says least of it."""
+    return _COLUMNS.sub("SELECT … FROM", sql).replace('"', "")
+
+
+_COLUMNS = re.compile(r'^SELECT (?:"\w+"\."\w+"(?:, )?)+ FROM')
+
+
 def _plan_blocks(line: Line) -> list[Block]:
-    reading = explainer.reading(line.labels.get("alias", ""), line.labels.get("sql", ""))
-    if reading is None or reading.plan is None:
+    """Return the plan as this process knows it, or reads it now, for whoever looks at this one statement."""
+    alias, sql = line.labels.get("alias", ""), line.labels.get("sql", "")
+    reading = explainer.reading(alias, sql)
+    shape = collector.shapes.get((alias, sql))
+    if reading is None and shape is not None and shape.alias in connections:
+        reading = advise.read(advise.Asked.of(shape))
+    if reading is None or reading.plan is None or not reading.plan.roots:
         return []
-    return [_tree(reading.plan)]
+    faults = [
+        Verdict(state=State.WARN, title=fault.kind, text=f"{fault.summary}.", cure=fault.code or fault.cure)
+        for fault in reading.faults
+    ]
+    return [_tree(reading.plan.redacted()), *faults]
 
 
 def _tree(plan: Plan) -> Tree:

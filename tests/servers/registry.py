@@ -7,9 +7,10 @@ import os
 from typing import TypeVar
 
 from tests.servers.base import Server, Watchdog
+from tests.servers.chromium import Chromium
 from tests.servers.postgres import Postgres
 
-SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Postgres,)}
+SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Chromium, Postgres)}
 
 S = TypeVar("S", bound=Server)
 
