@@ -49,6 +49,8 @@ def cure_of(group: Group, chain: Lineage | None, *, crowded: bool = False) -> Cu
     if relation.kind is RelationKind.DEFERRED:
         name = _field_name(relation.model, relation.name)
         return Cure(f'"{name}"', f'Load "{name}" with the rows: add it to .only(), or take it out of .defer().', "only")
+    if relation.kind in MANY and _of_one_owner(relation, group):
+        return _in_one_go(relation, group)
     if relation.kind in MANY and not relation.plain:
         counted = not relation.filtered and relation.operation in annotating.OPERATIONS
         return (
@@ -139,6 +141,20 @@ def _in_bulk(relation: Relation, lead: str, field: str = "") -> Cure:
     return Cure(code, f"{lead}: {_model_name(relation.model)}.objects{code}, then look each up in that dict.")
 
 
+def _of_one_owner(relation: Relation, group: Group) -> bool:
+    """Tell whether all runs ask the same object, for other rows of it each time."""
+    varying = {name for name, _ in statements.varying(group, relation.target)}
+    return bool(varying) and varying <= set(relation.filtered)
+
+
+def _in_one_go(relation: Relation, group: Group) -> Cure:
+    name = statements.varying(group)[0][0]
+    code = f".filter({name}__in=...)"
+    owner = _model_name(relation.model).lower()
+    text = f"All runs ask one {owner}. Ask it once, before the loop: {owner}.{relation.name}{code}"
+    return Cure(code, f"{text}; then look each up by {name}.", "loop")
+
+
 def _prefetch(relation: Relation, path: str) -> Cure:
     target = _model_name(relation.target)
     condition = f".filter({', '.join(f'{one}=...' for one in relation.filtered)})" if relation.filtered else ".all()"
@@ -146,7 +162,9 @@ def _prefetch(relation: Relation, path: str) -> Cure:
     text = "one query fetches what the loop asks for; read the list in to_attr instead."
     if relation.operation in ("first", "last", "slice", "get", "values", "values_list") and not relation.filtered:
         code = f'.prefetch_related("{path}")'
-        text = f"one query fetches them all; pick from .all() in Python, for .{relation.operation}() asks again."
+        asks = f"pick from .all() in Python, for .{relation.operation}() asks again."
+        served = "a slice of .all() is served from them."
+        text = f"one query fetches them all; {served if relation.operation == 'slice' else asks}"
     return Cure(code, text, "prefetch_related")
 
 

@@ -13,7 +13,8 @@ class Cure:
     """What to change.
 
     ``code`` is to be added. Where ``form`` names a way of loading eagerly, ``text`` only gives the reason, for the
-    report knows the place; elsewhere it is the whole sentence.
+    report knows the place; elsewhere it is the whole sentence. Form ``loop`` changes the loop, not the queryset of its
+    rows.
     """
 
     code: str

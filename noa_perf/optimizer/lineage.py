@@ -74,7 +74,7 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
     relation = group.relation
     if relation is None or relation.kind in (RelationKind.MODEL, RelationKind.RAW):
         return None
-    table = _table(relation.model)
+    table = table_of(relation.model)
     candidates = [
         other
         for other in others
@@ -86,7 +86,7 @@ def parent_of(group: Group, others: Iterable[Group]) -> Group | None:
 @lru_cache(maxsize=8_192)
 def _fetches(sql: str, label: str) -> bool:
     """Tell whether ``sql`` returns whole rows of a model: its table is read, and its key is among the columns."""
-    table, read = _table(label), tables(sql)
+    table, read = table_of(label), tables(sql)
     if table not in read:
         return False
     if read[0] != table:
@@ -112,7 +112,7 @@ def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
     """Return the query whose rows ``group``, a prefetch, was run for."""
     if group.prefetch is None:
         return None
-    table = _table(group.prefetch[1])
+    table = table_of(group.prefetch[1])
     before = [other for other in others if other is not group and tables(other.statement.sql)[:1] == (table,)]
     return max(before, key=lambda other: (other.prefetch is None, other.last), default=None)
 
@@ -129,7 +129,7 @@ def _parent_of_many(group: Group, others: list[Group]) -> Group | None:
     parent = group.parent
     if parent is None or group.relation is None or parent.rows > 1 or parent.prefetch is not None:
         return parent
-    label, table = group.relation.model, _table(group.relation.model)
+    label, table = group.relation.model, table_of(group.relation.model)
     lists = [one for one in others if one is not group and one.order < group.last and _lists(one, label)]
     return max(lists, key=lambda one: (tables(one.statement.sql)[0] == table, one.last), default=parent)
 
@@ -140,7 +140,7 @@ def _lists(group: Group, label: str) -> bool:
 
 
 def _rivals(group: Group, found: Lineage, others: list[Group]) -> tuple[Group, ...]:
-    root, table = found.root, _table(found.model)
+    root, table = found.root, table_of(found.model)
     # A template asks for its rows where it loops over them: what comes at once is of those rows.
     if root is None or not table or (root.site.node is not None and root.last == group.order - 1):
         return ()
@@ -194,7 +194,7 @@ def _is_step(relation: Relation | None) -> bool:
 
 def _join_path(sql: str, model: str) -> tuple[str, list[str]] | None:
     """Return the main model of a statement and the forward path from it to ``model`` over the tables it joins."""
-    read, target = tables(sql), _table(model)
+    read, target = tables(sql), table_of(model)
     if not read or target not in read:
         return None
     if read[0] == target:
@@ -232,7 +232,8 @@ def _joins_by(sql: str, table: str, column: str | None, columns: str) -> bool:
     return any(not columns or re.search(rf'\b{alias}["`]?\.', columns) for alias in joins)
 
 
-def _table(label: str) -> str:
+def table_of(label: str) -> str:
+    """Return the table of the model ``label``; empty where there is no such model."""
     try:
         return str(apps.get_model(label)._meta.db_table)
     except (LookupError, ValueError):

@@ -74,7 +74,7 @@ def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
     group, chain = sighting.group, sighting.lineage
     relation = group.relation
     cure = advice.cure_of(group, chain, crowded=crowded)
-    builder = _builder(sighting, cure.form)
+    builder = _builder(sighting, cure.form) if cure.form != "loop" else None
     cure = placing.placed(cure, builder, chain.root if chain is not None else None)
     subject = relation.subject if relation is not None else "query"
     unplaced = builder is None and cure.form in EAGER

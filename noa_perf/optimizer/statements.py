@@ -63,8 +63,12 @@ def aggregates(sql: str, table: str) -> list[Aggregate]:
     return made if all(one.field or match["column"] is None for one, match in zip(made, found, strict=True)) else []
 
 
-def varying(group: Group) -> list[tuple[str, str]]:
-    """Return the fields whose values differ between runs, each with its lookup (empty for equality)."""
+def varying(group: Group, label: str = "") -> list[tuple[str, str]]:
+    """Return the fields whose values differ between runs, each with its lookup (empty for equality).
+
+    With the ``label`` of a model: nothing, unless they are all its own.
+    """
+    own = lineage.table_of(label) if label else ""
     matches = list(_COMPARED.finditer(group.statement.sql))
     sizes = [match[0].count("%s") for match in matches]
     first, last = group.first_hashes, group.last_hashes
@@ -74,6 +78,8 @@ def varying(group: Group) -> list[tuple[str, str]]:
     at = 0
     for match, size in zip(matches, sizes, strict=True):
         differs, at = first[at : at + size] != last[at : at + size], at + size
+        if differs and own not in ("", match["table"]):
+            return []
         if differs and match["column"]:
             found.append((_field(match["table"], match["column"]), LOOKUPS[match["sign"].upper()]))
     return found if all(name for name, _ in found) else []

@@ -323,6 +323,19 @@ def test_open_ranges():
     assert list(answers.values()) == [6, 5, 4, 3, 2]
 
 
+def test_many_questions_to_one_object_are_asked_at_once():
+    book = Book.objects.earliest("pk")
+
+    def block():
+        for rating in (1, 2, 3, 4):
+            book.reviews.filter(rating=rating).first()
+
+    (found,) = cures(block)
+
+    assert found.code == ".filter(rating__in=...)"
+    assert found.change.line == block.__code__.co_firstlineno + 2
+
+
 def test_the_value_that_varies_is_the_one_to_ask_for():
     def block():
         for name in ["a", "b", "c", "d"]:
