@@ -23,6 +23,7 @@ from django.db.models.functions import Cast
 from django.utils.connection import ConnectionDoesNotExist
 
 from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.histogram import percentile
 from noa_perf.core.muting import muted
 from noa_perf.metrics.conf import settings
 from noa_perf.metrics.exceptions import RollupUnavailable
@@ -275,14 +276,7 @@ class Point:
 
     def percentile(self, share: float) -> float:
         """Return about the seconds within which ``share`` (0 to 1) stayed, interpolated in powers of two."""
-        wanted, reached = share * sum(self.histogram.values()), 0
-        for index in sorted(self.histogram):
-            many = self.histogram[index]
-            if many and reached + many >= wanted:
-                low = (1 << index) / 2_000_000
-                return low + low * (wanted - reached) / many
-            reached += many
-        return 0.0
+        return percentile(self.histogram, share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,8 +77,3 @@ class Group:
     def seconds(self) -> float:
         """Seconds in execute and fetch."""
         return self.execute + self.fetch
-
-
-def bucket(seconds: float) -> int:
-    """Return the index of the duration's bucket: bucket ``n`` ends at ``2**n`` microseconds."""
-    return int(seconds * 1_000_000).bit_length()

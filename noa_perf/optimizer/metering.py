@@ -8,13 +8,14 @@ from django.db.backends.signals import connection_created
 
 from noa_perf.core import health
 from noa_perf.core.health import Health
+from noa_perf.core.histogram import bucket
 from noa_perf.metrics import recorder
 from noa_perf.metrics.instruments import N_PLUS_ONE, QUERIES, QUERY_TIME, SCOPES, SLOW_QUERIES
 from noa_perf.metrics.recorder import Recorder
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.detectors import allow
 from noa_perf.optimizer.fingerprint import Kind
-from noa_perf.optimizer.groups import Group, Verdict, bucket
+from noa_perf.optimizer.groups import Group, Verdict
 from noa_perf.optimizer.report import where
 from noa_perf.optimizer.scopes import Scope
 

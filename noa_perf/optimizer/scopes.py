@@ -7,13 +7,14 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
+from noa_perf.core.histogram import bucket
 from noa_perf.optimizer import callsite, fingerprint, lineage, relations
 from noa_perf.optimizer.callsite import Key
 from noa_perf.optimizer.conf import OptimizerSettings
 from noa_perf.optimizer.detectors import n_plus_one
 from noa_perf.optimizer.detectors.duplicate import Duplicates
 from noa_perf.optimizer.fingerprint import Kind, Statement
-from noa_perf.optimizer.groups import Group, bucket
+from noa_perf.optimizer.groups import Group
 
 PREFETCHES = frozenset({"prefetch_one_level"})
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from noa_perf.core.histogram import percentile
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 
@@ -41,15 +42,7 @@ class Shape:
 
     def percentile(self, share: float) -> float:
         """Return about the seconds within which ``share`` (0 to 1) of the runs ended, interpolated in powers of two."""
-        wanted = share * sum(self.buckets.values())
-        reached = 0
-        for index in sorted(index for index, count in self.buckets.items() if count > 0):
-            count = self.buckets[index]
-            if reached + count >= wanted:
-                low = (1 << index) / 2_000_000
-                return min(low + low * (wanted - reached) / count, self.longest)
-            reached += count
-        return self.longest
+        return min(percentile(self.buckets, share), self.longest)
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ def test_counters_and_times_arrive(tally, registry):
 
 @pytest.mark.parametrize("exponent", range(1, 30))
 def test_a_time_falls_where_observing_it_would_put_it(tally, registry, exponent):
-    from noa_perf.optimizer.groups import bucket
+    from noa_perf.core.histogram import bucket
 
     for seconds in ((2**exponent - 1) / 1e6, (2**exponent + 1) / 1e6):
         theirs = prometheus_client.Histogram("theirs", "x", buckets=QUERY_TIME.bounds, registry=None)
