@@ -38,6 +38,19 @@ def rows(by: str, since: str) -> list[dict[str, Any]]:
     return [_row(line, whole) for line in lines]
 
 
+def statement_of(fingerprint: str) -> dict[str, str]:
+    """Return ``alias``, ``fingerprint`` and folded ``sql`` of the statement whose hash begins so, from past traffic."""
+    if not apps.is_installed("noa_perf.metrics"):
+        raise CommandInputError(
+            '--fingerprint reads the rollup: add "noa_perf.metrics" to INSTALLED_APPS, or give --url.'
+        )
+    until = time.time()
+    for line in rollup.read("query", 0, until, detail=False):
+        if line.labels.get("fingerprint", "").startswith(fingerprint):
+            return line.labels
+    raise CommandInputError(f"Past traffic has no statement whose fingerprint begins with {fingerprint!r}.")
+
+
 def _row(line: Line, whole: float) -> dict[str, Any]:
     total = line.total
     return {

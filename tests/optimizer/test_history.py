@@ -77,6 +77,34 @@ def test_reads_as_a_table(traffic, by, text):
     assert "p95 ms" in printed
 
 
+def test_a_statement_of_past_traffic_is_explained_by_its_fingerprint(traffic):
+    rows = json.loads(report(by="fingerprint", format="json"))["rows"]
+    row = next(row for row in rows if 'FROM "library_book"' in row["sql"])
+    out = io.StringIO()
+
+    call_command("perf_explain", fingerprint=row["fingerprint"], stdout=out)
+
+    assert "SCAN library_book" in out.getvalue()
+
+
+def test_a_folded_list_is_planned_with_one_value(settings, db):
+    tally = Tally()
+    before = recorder.use(tally)
+    try:
+        QueryMonitorMiddleware(lambda request: HttpResponse(str(list(Book.objects.filter(pk__in=[1, 2, 3])))))(
+            RequestFactory().get("/")
+        )
+    finally:
+        recorder.use(before)
+    Writer(tally, SYSTEM, "default").flush(force=True)
+    (row,) = json.loads(report(by="fingerprint", format="json"))["rows"]
+    out = io.StringIO()
+
+    call_command("perf_explain", fingerprint=row["fingerprint"][:6], stdout=out)
+
+    assert "SEARCH library_book USING INTEGER PRIMARY KEY" in out.getvalue()
+
+
 def test_nothing_counted_is_said():
     assert "Nothing was counted in the last 15m" in report(by="route", since="15m")
 

@@ -72,7 +72,8 @@ def test_the_statements_of_a_page_and_one_of_them():
     [
         ((), {}, "Name one statement"),
         (("SELECT 1",), {"url": "/books/"}, "Name one statement"),
-        (("SELECT 1",), {"fingerprint": "ab"}, "--url too"),
+        (("SELECT 1",), {"fingerprint": "ab"}, "leave SQL and --queryset out"),
+        ((), {"fingerprint": "zz"}, "Past traffic has no statement"),
         (("SELECT 1",), {"database": "other"}, "There are: default"),
         ((), {"queryset": "Nothing.objects.all()"}, "NameError"),
         ((), {"queryset": "Book.objects.count()"}, "is a int, not a queryset"),

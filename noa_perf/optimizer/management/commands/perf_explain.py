@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from noa_perf.core.commands import ReportCommand, paragraph
 from noa_perf.core.exceptions import CommandInputError
 from noa_perf.core.findings import Finding
-from noa_perf.optimizer import visits
+from noa_perf.optimizer import history, visits
 from noa_perf.optimizer.collector import Collector
 from noa_perf.optimizer.fingerprint import fold
 from noa_perf.optimizer.plans import advise, volatile
@@ -45,7 +45,11 @@ class Command(ReportCommand):
         parser.add_argument("--queryset", metavar="EXPR", help='Python, such as "Book.objects.filter(pages__gt=9)"')
         parser.add_argument("--url", metavar="/path", help="a page, whose dearest statements are explained")
         parser.add_argument("--as", dest="user", metavar="USER", help="log this user in for --url")
-        parser.add_argument("--fingerprint", metavar="HASH", help="of the page's statements, only this one")
+        parser.add_argument(
+            "--fingerprint",
+            metavar="HASH",
+            help="a statement by its hash, as reports show it: of the page, or of past traffic",
+        )
         parser.add_argument("--database", default="default", metavar="ALIAS", help="database of SQL (default: default)")
         parser.add_argument(
             "--analyze", action="store_true", help="run the statement in a transaction that is rolled back"
@@ -93,10 +97,12 @@ class Command(ReportCommand):
 
 def _wanted(options: dict[str, Any]) -> Iterator[Wanted]:
     ways = [way for way in ("sql", "queryset", "url") if options[way]]
-    if len(ways) != 1:
-        raise CommandInputError("Name one statement: SQL in quotes, --queryset EXPR, or --url /path.")
-    if options["fingerprint"] and not options["url"]:
-        raise CommandInputError("--fingerprint chooses among the statements of a page: give its --url too.")
+    if len(ways) != 1 and not (options["fingerprint"] and not ways):
+        raise CommandInputError(
+            "Name one statement: SQL in quotes, --queryset EXPR, --fingerprint HASH or --url /path."
+        )
+    if options["fingerprint"] and (options["sql"] or options["queryset"]):
+        raise CommandInputError("--fingerprint names a statement itself: leave SQL and --queryset out.")
     if options["database"] not in connections:
         known = ", ".join(connections)
         raise CommandInputError(f"--database {options['database']!r} is not in DATABASES. There are: {known}.")
@@ -104,6 +110,8 @@ def _wanted(options: dict[str, Any]) -> Iterator[Wanted]:
         yield Wanted(Asked(options["database"], options["sql"]), None, "SQL")
     elif options["queryset"]:
         yield _of_queryset(options["queryset"])
+    elif not options["url"]:
+        yield _of_past(options["fingerprint"])
     else:
         yield from _of_page(options["url"], options["user"], options["fingerprint"])
 
@@ -124,6 +132,19 @@ def _of_queryset(expression: str) -> Wanted:
     except EmptyResultSet:
         raise CommandInputError(f"--queryset {expression!r} can match nothing, so Django asks no database.") from None
     return Wanted(Asked(queryset.db, sql), params, expression)
+
+
+def _of_past(fingerprint: str) -> Wanted:
+    """Return the statement of a fingerprint as the rollup keeps it, with a value for each list that was folded."""
+    labels = history.statement_of(fingerprint)
+    sql = labels["sql"]
+    whole = sql.replace("(%s, ...)", "(%s)")
+    if "(...)" in whole:
+        raise CommandInputError(
+            f"Of {fingerprint!r} only the folded text was kept, which cannot be planned: {sql[:200]}"
+        )
+    title = f"{labels['fingerprint']} on {labels['alias']}, as past traffic had it"
+    return Wanted(Asked(labels["alias"], whole), None, title)
 
 
 def _of_page(url: str, user: str | None, fingerprint: str | None) -> Iterator[Wanted]:
