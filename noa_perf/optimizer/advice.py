@@ -52,10 +52,13 @@ def cure_of(group: Group, chain: Lineage | None, *, crowded: bool = False) -> Cu
     if relation.kind in MANY and _of_one_owner(relation, group):
         return _in_one_go(relation, group)
     if relation.kind in MANY and not relation.plain:
-        counted = not relation.filtered and relation.operation in annotating.OPERATIONS
-        return (
-            annotating.cure(group, chain, crowded=crowded) if counted else _prefetch(relation, _path(relation, chain))
-        )
+        if not relation.filtered and relation.operation in annotating.OPERATIONS:
+            return annotating.cure(group, chain, crowded=crowded)
+        if relation.filtered and statements.alternatives(group.statement.sql):
+            path = _path(relation, chain)
+            text = f'Its conditions are alternatives, which no prefetch has: fetch each with the rows ("{path}" is one)'
+            return Cure("", f"{text}, and join them in Python.")
+        return _prefetch(relation, _path(relation, chain))
     return _eager(relation, chain)
 
 

@@ -85,6 +85,11 @@ def varying(group: Group, label: str = "") -> list[tuple[str, str]]:
     return found if all(name for name, _ in found) else []
 
 
+def alternatives(sql: str) -> bool:
+    """Tell whether ``sql`` compares one thing OR another."""
+    return re.search(r"\sWHERE\s.*\sOR\s", sql, re.IGNORECASE | re.DOTALL) is not None
+
+
 def multiplies(sql: str) -> bool:
     """Tell whether ``sql`` joins a table by a column that is not unique in it, so that rows come several times."""
     for table, alias, *sides in _JOINED.findall(sql):

@@ -323,6 +323,17 @@ def test_open_ranges():
     assert list(answers.values()) == [6, 5, 4, 3, 2]
 
 
+def test_alternatives_are_no_filter_of_a_prefetch():
+    def block():
+        for book in Book.objects.all():
+            list(book.tags.all() | Tag.objects.filter(name__startswith=book.title))
+
+    (found,) = cures(block)
+
+    assert found.code == ""
+    assert "alternatives" in found.cure
+
+
 def test_many_questions_to_one_object_are_asked_at_once():
     book = Book.objects.earliest("pk")
 
