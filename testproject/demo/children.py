@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+END = "end"
+"""The last line that a child hears from a demo that ends in order; without it, the demo died."""
 
 
 class DemoError(Exception):
@@ -69,6 +71,8 @@ class Child:
 
     def close(self) -> None:
         """End the child: ask first, then insist."""
+        with suppress(DemoError):
+            self.tell(END)
         with suppress(BrokenPipeError):
             self._stdin.close()
         try:

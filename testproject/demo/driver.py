@@ -19,6 +19,8 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlencode
 
+from .children import END
+
 # The one part of a page that differs each time, whatever the shop does.
 TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]*"')
 CSRF = "s" * 32
@@ -72,9 +74,12 @@ def main(port: int) -> None:
     visitors = [Visitor(number, port) for number in range(len(workload["measured"]))]
     for visitor in visitors:
         visitor.log_in(*workload["staff"])
-    for part in sys.stdin:
+    for line in sys.stdin:
+        part = line.strip()
+        if part == END:
+            return
         # In a thread: this one stays at stdin, to notice the demo's death in the middle of a part too.
-        Thread(target=measure, args=(visitors, workload[part.strip()]), daemon=True).start()
+        Thread(target=measure, args=(visitors, workload[part]), daemon=True).start()
 
 
 def measure(visitors: list[Visitor], requests: list[list[dict[str, Any]]]) -> None:

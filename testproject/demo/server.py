@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from .children import END
+
 THREADS = 4
 
 
@@ -22,19 +24,22 @@ def main(seeded: Path, copy: Path, twin: str) -> None:
     """Serve until stdin closes."""
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
-    demo = os.getppid()
+    told_to_end = False
     try:
         shutil.copyfile(seeded, copy)
-        serve(twin)
+        told_to_end = serve(twin)
     finally:
         for path in copy.parent.glob(f"{copy.name}*"):
             path.unlink(missing_ok=True)
-        if os.getppid() != demo:  # it was killed, and could not clean up after itself
-            shutil.rmtree(copy.parent, ignore_errors=True)
+        if not told_to_end:  # the demo was killed, and could not clean up after itself
+            remove(copy.parent)
 
 
-def serve(twin: str) -> None:
-    """Start the shop, say on which port, and answer commands."""
+def serve(twin: str) -> bool:
+    """Start the shop, say on which port, and answer commands; return whether the demo said that this is the end.
+
+    Its process id would not tell: a dead parent's pipes close before its children are given another parent.
+    """
     from waitress import create_server  # type: ignore[import-untyped]
 
     from testproject.wsgi import application
@@ -47,7 +52,18 @@ def serve(twin: str) -> None:
     Thread(target=server.run, daemon=True).start()
     say({"port": server.effective_port})
     for line in sys.stdin:
+        if line.strip() == END:
+            return True
         say(answer(line.strip()))
+    return False
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder, though threads that still serve may each open a database in it meanwhile."""
+    for _ in range(4 * THREADS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def answer(command: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,22 @@ def _demo(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 def _running(folder: Path) -> list[str]:
     """Return the command lines of processes that work in the demo's folder."""
-    lines = [path.read_bytes().replace(b"\0", b" ").decode() for path in _command_lines()]
-    return [line for line in lines if str(folder) in line]
+    return [line for line in _command_lines() if str(folder) in line]
 
 
-def _command_lines() -> Iterator[Path]:
+def _command_lines() -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        if path.exists() and path.parent.name != str(os.getpid()):
-            yield path
+        with suppress(OSError):  # a process may end while we look
+            if path.parent.name != str(os.getpid()):
+                yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _wait_for(path: Path, demo: subprocess.Popen[str]) -> None:
+    guard = time.monotonic() + 120
+    while not path.exists():
+        assert demo.poll() is None, demo.communicate()
+        assert time.monotonic() < guard, path
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +83,31 @@ def test_the_table_shows_every_row(folder: Path) -> None:
 )
 def test_stopped_halfway_it_leaves_no_process_and_no_file(folder: Path, number: int, code: int) -> None:
     demo = _demo(folder, "--requests", "100000")
-    port = folder / f"run-{demo.pid}" / "as_is.sqlite3-wal"
-    while not port.exists():
-        assert demo.poll() is None, demo.communicate()
+    _wait_for(folder / f"run-{demo.pid}" / "as_is.sqlite3-wal", demo)
     demo.send_signal(number)
     # The children hold stderr open: it ends when the last of them has.
     demo.communicate()
     assert demo.returncode == code
     assert _running(folder) == []
     assert [path.name for path in folder.iterdir() if path.name.startswith("run-")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("last", "left"), [("end\n", True), ("", False)], ids=["told to end", "not told"])
+def test_a_server_whose_demo_died_removes_the_folder_though_its_parent_seems_alive(
+    tmp_path: Path, last: str, left: bool
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "seeded.sqlite3").touch()
+    module = (sys.executable, "-m", "testproject.demo.server")
+    command = [*module, str(run / "seeded.sqlite3"), str(run / "as_is.sqlite3"), "as_is"]
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+    server.communicate(last)
+    assert server.returncode == 0
+    assert run.exists() == left
+    assert not (run / "as_is.sqlite3").exists()
 
 
 def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
