@@ -8,18 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
-from noa_perf.optimizer import advice, annotating, builders, capture, lineage, placing
+from noa_perf.optimizer import capture, lineage
 from noa_perf.optimizer.callsite import Frame, relative
 from noa_perf.optimizer.conf import settings
-from noa_perf.optimizer.cures import EAGER
+from noa_perf.optimizer.cures import annotating, placing
+from noa_perf.optimizer.cures import n_plus_one as advice
+from noa_perf.optimizer.cures.cure import EAGER
 from noa_perf.optimizer.detectors import misuse
-from noa_perf.optimizer.flow import Wanted
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.plans import advise as plans
 from noa_perf.optimizer.plans.fault import Fault
+from noa_perf.optimizer.reading import builders
+from noa_perf.optimizer.reading.flow import Wanted
+from noa_perf.optimizer.reading.source import Builder
 from noa_perf.optimizer.sightings import Shape, Sighting
-from noa_perf.optimizer.source import Builder
 
 logger = logging.getLogger("noa_perf.optimizer")
 

@@ -180,6 +180,8 @@ class Scope:
 
 
 def _wide_columns(row: Any) -> dict[int, int] | None:
+    if not isinstance(row, (tuple, list)):
+        return None  # a row factory of the site's own may return anything
     wide = {
         index: len(value)
         for index, value in enumerate(row)

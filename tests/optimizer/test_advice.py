@@ -11,7 +11,8 @@ from django.db.models import Avg, Count, F, Max, Q, QuerySet, Sum, functions, pr
 from django.test.utils import CaptureQueriesContext
 
 from noa_perf.core.findings import Finding
-from noa_perf.optimizer import builders, capture
+from noa_perf.optimizer import capture
+from noa_perf.optimizer.reading import builders
 from tests.library import models as library
 from tests.library.fill import fill
 from tests.library.models import Author, Book, Friend, Note, Review, Tag

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from noa_perf.optimizer import builders, lineage, source, usage
-from noa_perf.optimizer.flow import Flow, Wanted, flow_of
+from noa_perf.optimizer import lineage
 from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.reading import builders, source, usage
+from noa_perf.optimizer.reading.flow import Flow, Wanted, flow_of
 from noa_perf.optimizer.sightings import Sighting
 
 MIN_ROWS = 20

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from noa_perf.optimizer import source
 from noa_perf.optimizer.callsite import APPLICATION, Frame, Node, Site, kinds
-from noa_perf.optimizer.flow import Flow, Wanted, accessors, flow_of
-from noa_perf.optimizer.source import Builder
+from noa_perf.optimizer.reading import source
+from noa_perf.optimizer.reading.flow import Flow, Wanted, accessors, flow_of
+from noa_perf.optimizer.reading.source import Builder
 
 _EXPRESSION = re.compile(r"^for\s.*?\sin\s+([\w.]+)")
 

@@ -17,9 +17,9 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.functional import cached_property
 
-from noa_perf.optimizer import source
 from noa_perf.optimizer.callsite import APPLICATION, kinds
-from noa_perf.optimizer.source import Builder, Function
+from noa_perf.optimizer.reading import source
+from noa_perf.optimizer.reading.source import Builder, Function
 
 MAX_HOPS = 3
 LOOPS = (ast.For, ast.AsyncFor, ast.comprehension)

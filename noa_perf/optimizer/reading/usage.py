@@ -15,7 +15,7 @@ from typing import Any
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
-from noa_perf.optimizer import source
+from noa_perf.optimizer.reading import source
 from noa_perf.optimizer.sightings import Sighting
 
 MAX_TEMPLATES = 40

@@ -6,11 +6,12 @@ import ast
 import re
 from dataclasses import replace
 
-from noa_perf.optimizer import lineage, statements
-from noa_perf.optimizer.cures import EAGER, Cure
-from noa_perf.optimizer.flow import chain
+from noa_perf.optimizer import lineage
+from noa_perf.optimizer.cures import statements
+from noa_perf.optimizer.cures.cure import EAGER, Cure
 from noa_perf.optimizer.groups import Group
-from noa_perf.optimizer.source import Builder
+from noa_perf.optimizer.reading.flow import chain
+from noa_perf.optimizer.reading.source import Builder
 
 _PATHS = re.compile(r'"([^"]+)"')
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.apps import apps
 
-from noa_perf.optimizer import annotating, statements
-from noa_perf.optimizer.cures import Cure
+from noa_perf.optimizer.cures import annotating, statements
+from noa_perf.optimizer.cures.cure import Cure
+from noa_perf.optimizer.cures.paths import way
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
-from noa_perf.optimizer.paths import way
 from noa_perf.optimizer.relations import Relation, RelationKind
 
 MANY = frozenset({RelationKind.REVERSE_MANY, RelationKind.MANY_TO_MANY, RelationKind.GENERIC_RELATION})

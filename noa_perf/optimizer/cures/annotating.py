@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from enum import Enum
 
-from noa_perf.optimizer import lineage, statements
-from noa_perf.optimizer.cures import Cure
+from noa_perf.optimizer import lineage
+from noa_perf.optimizer.cures import statements
+from noa_perf.optimizer.cures.cure import Cure
+from noa_perf.optimizer.cures.paths import Rows, Way, rows, way
+from noa_perf.optimizer.cures.statements import Aggregate
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
-from noa_perf.optimizer.paths import Rows, Way, rows, way
-from noa_perf.optimizer.statements import Aggregate
 
 OPERATIONS = frozenset({"count", "exists", "aggregate"})
 
