@@ -315,11 +315,21 @@ def explain(sql, **options):
         ("SELECT harmful()", "harmful"),
         ("SELECT count(*), random(), upper('x') FROM generate_series(1, 3)", ""),
         ("INSERT INTO kept (x) VALUES (1)", ""),
+        ("UPDATE kept SET x = 2", ""),
+        ("INSERT INTO numbered (x) VALUES (1)", "the sequence of id"),
+        ("INSERT INTO identified (x) VALUES (1)", "the sequence of id"),
+        ("UPDATE watched SET x = 1", "trigger tell"),
+        ("WITH gone AS (DELETE FROM watched RETURNING x) SELECT * FROM gone", "trigger tell"),
     ],
 )
 def test_what_a_rollback_would_not_undo_is_refused(pg, sql, refused):
     pg("CREATE SEQUENCE numbers")
     pg("CREATE TABLE kept (x int)")
+    pg("CREATE TABLE numbered (id serial, x int)")
+    pg("CREATE TABLE identified (id int GENERATED ALWAYS AS IDENTITY, x int)")
+    pg("CREATE TABLE watched (x int)")
+    pg("CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    pg("CREATE TRIGGER tell BEFORE UPDATE OR DELETE ON watched FOR EACH ROW EXECUTE FUNCTION told()")
     pg("CREATE FUNCTION harmful() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'")
 
     text = explain(sql, analyze=True)

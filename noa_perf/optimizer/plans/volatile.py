@@ -17,32 +17,71 @@ HARMLESS = frozenset(
 def refusal(connection: Any, sql: str) -> str:
     """Return why ``sql`` must not be run by ANALYZE on ``connection``, or nothing where it may.
 
-    A SELECT can do harm through a function; what a sequence, a notification or a remote call does is not undone.
+    A SELECT can do harm through a function, a write through a trigger or a default as well; what a sequence, a
+    notification or a remote call does is not undone by a rollback.
     """
     if connection.vendor != "postgresql":
         return ""
-    names = functions_of(sql)
-    if names is None:
+    tree = _parsed(sql)
+    if tree is None:
         return "The statement could not be parsed, so nothing tells whether a rollback would undo it."
-    if not names:
+    harm = _volatile(connection, _functions(tree)) + _side_effects(connection, tree)
+    if not harm:
         return ""
+    return f"It calls {', '.join(harm)}, which may do what no rollback undoes. Leave --analyze out."
+
+
+def _volatile(connection: Any, names: set[str]) -> list[str]:
+    if not names:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT lower(proname) FROM pg_proc WHERE provolatile = 'v' AND lower(proname) = ANY(%s)",
             [sorted(names - HARMLESS)],
         )
-        found = sorted(name for (name,) in cursor.fetchall())
-    if not found:
-        return ""
-    return f"It calls {', '.join(found)}, which may do what no rollback undoes. Leave --analyze out."
+        return sorted(name for (name,) in cursor.fetchall())
+
+
+def _side_effects(connection: Any, tree: exp.Expr) -> list[str]:
+    """Return the triggers of the tables that are written, and the sequences that an INSERT draws from."""
+    found: list[str] = []
+    for write in tree.find_all(exp.Insert, exp.Update, exp.Delete):
+        table = write.this.find(exp.Table) if write.this is not None else None
+        if table is None:
+            continue
+        name = ".".join(f'"{part.name}"' for part in table.parts)
+        with connection.cursor() as cursor:
+            cursor.execute(_TRIGGERS, [name])
+            found += [f"trigger {trigger}" for (trigger,) in cursor.fetchall()]
+            if isinstance(write, exp.Insert):
+                cursor.execute(_SEQUENCES, [name])
+                found += [f"the sequence of {column}" for (column,) in cursor.fetchall()]
+    return found
+
+
+_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal ORDER BY tgname"
+_SEQUENCES = """
+    SELECT a.attname FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = to_regclass(%s) AND NOT a.attisdropped
+    AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%') ORDER BY a.attname
+"""
 
 
 def functions_of(sql: str) -> set[str] | None:
     """Return the names of the functions that ``sql`` calls, lower case; None where it cannot be parsed."""
+    tree = _parsed(sql)
+    return None if tree is None else _functions(tree)
+
+
+def _parsed(sql: str) -> exp.Expr | None:
     try:
-        tree = sqlglot.parse_one(sql.replace("%s", "?"), read="postgres")
+        return sqlglot.parse_one(sql.replace("%s", "?"), read="postgres")
     except (sqlglot.errors.SqlglotError, RecursionError):
         return None
+
+
+def _functions(tree: exp.Expr) -> set[str]:
     names: set[str] = set()
     for node in tree.find_all(exp.Func):
         names |= {node.name.lower()} if isinstance(node, exp.Anonymous) else {one.lower() for one in node.sql_names()}
