@@ -174,7 +174,6 @@ class Page:
     detail: Callable[[str, Window], Sequence[Block]] | None = None
     """Return the blocks of one thing, or raise :class:`NotThere`."""
     order: int = 100
-    about: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

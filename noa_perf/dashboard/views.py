@@ -119,7 +119,10 @@ def _drawn(request: HttpRequest, site: AdminSite, name: str, window: Window, **c
 def _csv(request: HttpRequest, blocks: Sequence[Block], name: str) -> HttpResponse:
     tables = [block for block in blocks if isinstance(block, Table)]
     number = request.GET.get("table", "0")
-    if not number.isdigit() or int(number) >= len(tables):
+    trouble = next((block for block in blocks if isinstance(block, Verdict) and block.state is State.UNKNOWN), None)
+    if trouble is not None and not tables:
+        return HttpResponse(trouble.text, status=503, content_type="text/plain; charset=utf-8")
+    if not number.isdecimal() or len(number) > 3 or int(number) >= len(tables):
         raise Http404(_("There is no such table."))
     table = tables[int(number)]
     response = HttpResponse(content_type="text/csv; charset=utf-8")

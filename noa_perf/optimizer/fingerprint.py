@@ -56,7 +56,8 @@ _VALUES_AND_PLACEHOLDERS = r"""
 """
 _TOKENS = re.compile(
     r"""
-    (?P<quoted>"(?:[^"]|"")*"|`[^`]*`|\[[A-Za-z_][^\]]*\])      # an identifier: kept as it is
+    (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)                           # an identifier: kept as it is
+  | (?P<comment>/\*.*?\*/|--[^\n]*)                              # here, so that a dash inside a string is none
   | (?P<string>\bE'(?:[^'\\]|''|\\.)*'|\bN?'(?:[^']|'')*'|'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
     """
     + _VALUES_AND_PLACEHOLDERS,
@@ -64,7 +65,12 @@ _TOKENS = re.compile(
 )
 # On MySQL double quotes hold a string too, and a backslash escapes.
 _MYSQL_TOKENS = re.compile(
-    r"""(?P<quoted>`[^`]*`) | (?P<string>'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*")""" + _VALUES_AND_PLACEHOLDERS,
+    r"""
+    (?P<quoted>`[^`]*`)
+  | (?P<comment>/\*.*?\*/|--[^\n]*|\#[^\n]*)
+  | (?P<string>'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*")
+    """
+    + _VALUES_AND_PLACEHOLDERS,
     re.VERBOSE | re.DOTALL,
 )
 _RUN = re.compile(r"%s(?:, ?%s){2,}")
@@ -140,7 +146,13 @@ def _fold_tokens(sql: str, vendor: str) -> str:
         # Thousands of placeholders are the rule here: two cheap passes leave little for the dear one.
         sql = _ROWS.sub(r"\1, \1", _RUN.sub("%s, %s", sql))
     pattern = _MYSQL_TOKENS if vendor == "mysql" else _TOKENS
-    return pattern.sub(lambda match: match[0] if match["quoted"] else "%s", _COMMENT.sub(" ", sql))
+    return pattern.sub(_token, sql)
+
+
+def _token(match: re.Match[str]) -> str:
+    if match["quoted"]:
+        return match[0]
+    return " " if match["comment"] else "%s"
 
 
 def _kind(sql: str) -> Kind:

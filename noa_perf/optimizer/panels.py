@@ -70,14 +70,20 @@ def install() -> None:
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say how the queries of this window are: N+1, slow, failed."""
     try:
-        whole = rollup.totals("route", window.since, window.until)
+        requests = rollup.read("route", window.since, window.until)
         n_plus_ones = rollup.read("n_plus_one", window.since, window.until, top=TOP)
         statements = rollup.read("query", window.since, window.until, top=TOP)
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title="Queries", text=str(error))]
+    whole = Point(
+        at=int(window.since),
+        count=sum(line.total.count for line in requests),
+        seconds=sum(line.total.seconds for line in requests),
+    )
+    failed = sum(line.total.extra.get("failed", 0) for line in requests)
     if not whole.count:
         return [Verdict(state=State.UNKNOWN, title="Queries", text="Nothing was counted in this window.")]
-    return [_n_plus_one_verdict(n_plus_ones, whole), _slow_verdict(statements, whole), _failed_verdict(whole)]
+    return [_n_plus_one_verdict(n_plus_ones, whole), _slow_verdict(statements, whole), _failed_verdict(failed)]
 
 
 def _n_plus_one_verdict(lines: list[Line], whole: Point) -> Verdict:
@@ -117,8 +123,7 @@ def _slow_verdict(lines: list[Line], whole: Point) -> Verdict:
     )
 
 
-def _failed_verdict(whole: Point) -> Verdict:
-    failed = whole.extra.get("failed", 0)
+def _failed_verdict(failed: int) -> Verdict:
     if not failed:
         return Verdict(state=State.GOOD, title="Errors", text="No query failed.")
     return Verdict(

@@ -11,7 +11,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from noa_perf.core import panels
+from noa_perf.core.clock import SYSTEM
 from noa_perf.core.panels import Column, Page, Panel, Row, State, Table, Verdict
+from noa_perf.metrics.recorder import Tally
+from noa_perf.metrics.rollup import Writer
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.scopes import Scope
 from tests.dashboard.conftest import staff
@@ -56,6 +59,16 @@ def test_the_overview_says_what_is_wrong_and_how_to_mend_it(traffic, viewer):
     text = viewer.get(HOME).content.decode()
     assert "Bad" in text
     assert "Evidence for N+1" in text
+
+
+def test_failed_queries_are_counted_on_the_overview(db, viewer):
+    tally = Tally()
+    tally.add("route", ("/x/",), 3, 0.5, {10: 3}, queries=9, failed=7)
+    Writer(tally, SYSTEM, "default").flush(force=True)
+
+    found = {one["title"]: one for one in viewer.get(HOME + "?format=json").json()["optimizer"]}
+
+    assert (found["Errors"]["state"], found["Errors"]["number"]) == ("warn", "7")
 
 
 def test_nothing_wrong_reads_as_good_news(db, viewer):
@@ -126,7 +139,8 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(viewer):
     try:
         assert viewer.get(HOME + "x/?format=csv").content.decode().splitlines()[1] == "'=1+1"
         assert viewer.get(HOME + "x/?format=csv&table=7").status_code == 404
-        assert viewer.get(HOME + "x/?format=csv&table=no").status_code == 404
+        for number in ("no", "²", "9" * 5_000):
+            assert viewer.get(f"{HOME}x/?format=csv&table={number}").status_code == 404
     finally:
         panels._panels.pop("x")
 

@@ -45,6 +45,14 @@ def test_values_never_tell_two_statements_apart(one, two, text):
     assert shape == fold(f"SELECT * FROM t WHERE a = {two} AND b = 'x'")
 
 
+@given(st.text(alphabet=st.characters(exclude_characters="'\x00", categories=["L", "N", "P", "S", "Z"]), min_size=1))
+def test_no_quoted_text_survives(text):
+    marked = f"secret{text}secret"
+
+    for sql in (f"SELECT ARRAY[title, '{marked}'] FROM t", f"(title = '{marked}'::text)", f"a = '{marked}' -- note"):
+        assert "secret" not in fold(sql)
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_folded_and_folding_twice_changes_nothing(sql):
     assert fold(fold(sql)) == fold(sql)

@@ -347,3 +347,68 @@ def test_an_analyzed_plan_shows_what_came(pg):
 
     assert "came 10" in text
     assert "40 filtered out" in text
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; CREATE TABLE harmed (x int); COMMIT",
+        "SELECT 1; COMMIT; INSERT INTO kept VALUES (1)",
+        "UPDATE kept SET x = 1; COMMIT; SELECT 1",
+    ],
+)
+@pytest.mark.parametrize("analyze", [False, True])
+def test_only_one_statement_is_sent(pg, sql, analyze):
+    pg("CREATE TABLE kept (x int)")
+
+    assert "one statement" in read(sql, analyze=analyze).unavailable
+    assert pg("SELECT to_regclass('harmed'), count(*) FROM kept") == [(None, 0)]
+
+
+def test_what_reads_is_held_to_reading(pg):
+    pg("CREATE SEQUENCE numbers")
+    pg("CREATE VIEW drawing AS SELECT nextval('numbers') AS n")
+
+    assert read("SELECT * FROM drawing", [], analyze=True).unavailable
+    assert pg("SELECT is_called FROM numbers") == [(False,)]
+
+
+def test_a_statement_that_cannot_be_planned_spoils_no_later_one(books):
+    for sql in (
+        "SELECT * FROM library_book WHERE title = %s AND pages = 1/0 AND 1 = 1/0",
+        "SELECT * FROM nothing WHERE x = %s",
+    ):
+        read(sql)
+
+    assert kinds(read(SCAN)) == ["full_scan"]
+    assert books("SELECT count(*) FROM pg_prepared_statements") == [(0,)]
+
+
+def test_aliases_without_quotes_are_known(books):
+    sql = (
+        'SELECT "library_book"."id" FROM "library_book" INNER JOIN "library_book" T2 '
+        'ON ("library_book"."id" = T2."id") WHERE T2."title" = %s'
+    )
+
+    assert [fault.evidence["fields"] for fault in read(sql).faults if fault.kind == "full_scan"] == [["title"]]
+
+
+def test_a_condition_on_groups_hides_no_index(books):
+    sql = (
+        'SELECT "library_book"."author_id", COUNT("library_book"."id") FROM "library_book" '
+        'GROUP BY "library_book"."author_id" HAVING COUNT("library_book"."id") > %s'
+    )
+
+    assert "function_hides_index" not in kinds(read(sql))
+
+
+def test_a_function_beside_a_plain_comparison_costs_no_advice(books):
+    sql = 'SELECT * FROM "library_book" WHERE "library_book"."author_id" = %s AND UPPER("library_book"."title") = %s'
+
+    assert [fault.evidence["fields"] for fault in read(sql).faults] == [["author"]]
+
+
+def test_a_table_with_a_quote_in_its_name(pg):
+    pg('CREATE TABLE "we""ird" (x int)')
+
+    assert read('SELECT * FROM "we""ird" WHERE "we""ird"."x" = %s').plan is not None

@@ -49,8 +49,9 @@ class Watchdog:
     def tell(self, word: str, value: str | int) -> None:
         """Tell it of a ``group`` to kill or a ``folder`` to remove."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{word} {value}\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # killed: then stop_all() is all that is left to clean up
+            self._process.stdin.write(f"{word} {value}\n")
+            self._process.stdin.flush()
 
     def dismiss(self) -> None:
         """Let it do its work now, and wait until it is done."""

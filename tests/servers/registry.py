@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 from typing import TypeVar
 
 from tests.servers.base import Server, Watchdog
@@ -43,6 +44,7 @@ def stop_all() -> None:
     if _watchdog is not None and os.getpid() == _owner:
         for server in _running.values():
             server.stop()
+            shutil.rmtree(server.folder, ignore_errors=True)  # even if somebody killed the watchdog
         _running.clear()
         _watchdog.dismiss()
         _watchdog = None

@@ -13,7 +13,7 @@ from noa_perf.core.findings import Place
 from noa_perf.optimizer import capture, lineage
 from noa_perf.optimizer.callsite import relative
 from noa_perf.optimizer.fingerprint import statement
-from noa_perf.optimizer.plans import measured
+from noa_perf.optimizer.plans import measured, predicates
 from noa_perf.optimizer.plans.engines import ENGINES
 from noa_perf.optimizer.plans.fault import Fault
 from noa_perf.optimizer.plans.predicates import TableUse, Uses, uses_of
@@ -78,12 +78,17 @@ def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
         return Reading(None, [], why)
     if statement(asked.sql).kind.value not in ("select", "update", "delete", "insert"):
         return Reading(None, [], "Only SELECT, INSERT, UPDATE and DELETE have a plan.")
+    if not predicates.is_single(asked.sql, connection.vendor):
+        return Reading(None, [], "Only one statement at a time is explained, and one that can be parsed.")
     with capture.muted():
         try:
             plan: Plan = engine.explain(connection, asked.sql, params, analyze=analyze)
         except DatabaseError as error:
             return Reading(None, [], f"Its plan could not be read ({type(error).__name__}).")
-        return Reading(plan, list(_Reader(asked, plan, connection, engine).faults()))
+        try:
+            return Reading(plan, list(_Reader(asked, plan, connection, engine).faults()))
+        except DatabaseError as error:
+            return Reading(plan, [], f"What its tables hold could not be asked ({type(error).__name__}).")
 
 
 class _Reader:
@@ -127,7 +132,7 @@ class _Reader:
     def _scan(self, node: PlanNode, use: TableUse, uses: Uses, rows: int) -> Iterator[Fault]:
         selected = self._selected(node, uses)
         facts = {"table_rows": rows, "rows_selected": selected, "plan": self.plan.lines()}
-        if use.wrapped:
+        if use.wrapped and not (use.equal or use.ranged):
             column, function = use.wrapped[0]
             yield Fault(
                 "function_hides_index",

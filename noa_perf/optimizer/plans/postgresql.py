@@ -14,6 +14,8 @@ from django.db import transaction
 
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
+PREPARED = "noa_perf_explain"
+
 _NAMED = re.compile(r"%\(\w+\)s")
 _PLACEHOLDER = re.compile(r"%s|%%")
 _STEPS = {
@@ -37,31 +39,48 @@ def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = Fa
     With ``params`` the statement is planned for these values; without them, for any. ``analyze`` runs it, for at most
     ``timeout_ms`` milliseconds, and rolls back what it did.
     """
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_ms)}")
-        count = len([found for found in _PLACEHOLDER.findall(_NAMED.sub("%s", sql)) if found == "%s"])
-        if count and params is None:
-            rows = _explain_generic(cursor, sql, count)
-        else:
-            options = "FORMAT JSON, ANALYZE, BUFFERS" if analyze else "FORMAT JSON"
-            cursor.execute(f"EXPLAIN ({options}) {sql}", params)
-            rows = cursor.fetchall()
-        transaction.set_rollback(True, using=connection.alias)
+    count = len([found for found in _PLACEHOLDER.findall(_NAMED.sub("%s", sql)) if found == "%s"])
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_ms)}")
+            _forbid_writes(cursor, sql)
+            if count and params is None:
+                rows = _explain_generic(cursor, sql, count)
+            else:
+                options = "FORMAT JSON, ANALYZE, BUFFERS" if analyze else "FORMAT JSON"
+                cursor.execute(f"EXPLAIN ({options}) {sql}", params)
+                rows = cursor.fetchall()
+            transaction.set_rollback(True, using=connection.alias)
+    finally:
+        _forget_prepared(connection)
     (document,) = rows[0]
     return parse(json.loads(document) if isinstance(document, str) else document)
+
+
+def _forbid_writes(cursor: Any, sql: str) -> None:
+    # What only reads is held to it: a view or a function may write, and a sequence is not rolled back.
+    if sql.lstrip(" (\n\t")[:6].upper() == "SELECT":
+        cursor.execute("SET LOCAL transaction_read_only = on")
 
 
 def _explain_generic(cursor: Any, sql: str, count: int) -> Any:
     numbers = iter(range(1, count + 1))
     numbered = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else f"${next(numbers)}", _NAMED.sub("%s", sql))
     cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    # Straight to the driver's cursor: the text holds percent signs that are no placeholders any more.
-    cursor.execute(f"PREPARE noa_perf_explain AS {numbered}".replace("%", "%%"), [])
-    try:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE noa_perf_explain ({', '.join(['NULL'] * count)})")
-        return cursor.fetchall()
-    finally:
-        cursor.execute("DEALLOCATE noa_perf_explain")
+    # The text holds percent signs that are no placeholders any more.
+    cursor.execute(f"PREPARE {PREPARED} AS {numbered}".replace("%", "%%"), [])
+    cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {PREPARED} ({', '.join(['NULL'] * count)})")
+    return cursor.fetchall()
+
+
+def _forget_prepared(connection: Any) -> None:
+    # A prepared statement outlives the rollback; in a transaction that an error has broken it cannot be dropped.
+    if connection.connection is None or connection.needs_rollback:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_prepared_statements WHERE name = %s", [PREPARED])
+        if cursor.fetchone():
+            cursor.execute(f"DEALLOCATE {PREPARED}")
 
 
 def parse(document: list[dict[str, Any]]) -> Plan:
@@ -100,12 +119,10 @@ def _node(raw: dict[str, Any], *, repeated: bool) -> PlanNode:
         ms=None if total is None else total * (loops or 1),
         facts=_facts(raw),
     )
-    inner = False
     for child in raw.get("Plans", []):
         relationship = child.get("Parent Relationship")
         again = (kind == "Nested Loop" and relationship == "Inner") or relationship == "SubPlan"
         node.children.append(_node(child, repeated=repeated or again))
-        inner = inner or again
     return node
 
 
@@ -148,7 +165,7 @@ def table_rows(connection: Any, table: str) -> int:
         cursor.execute(
             "SELECT greatest(c.reltuples, coalesce(s.n_live_tup, 0))::bigint FROM pg_class c "
             "LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid WHERE c.oid = to_regclass(%s)",
-            [connection.ops.quote_name(table)],
+            ['"' + table.replace('"', '""') + '"'],
         )
         row = cursor.fetchone()
     return max(0, int(row[0])) if row else 0

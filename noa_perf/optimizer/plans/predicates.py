@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import sqlglot
 from sqlglot import exp
 
 _TEXTS = (exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR)
+_NAMED = re.compile(r"%\(\w+\)s")
 _DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "mysql": "mysql", "oracle": "oracle"}
 
 
@@ -51,7 +53,14 @@ def uses_of(sql: str, vendor: str) -> Uses | None:
         return None
     tables: dict[str, TableUse] = {}
     for table in tree.find_all(exp.Table):
-        tables.setdefault(table.alias_or_name, TableUse(table.name, table.alias_or_name))
+        # PostgreSQL lowers a name without quotes, and its plans say it so: Django's T2 and U0 become t2 and u0.
+        alias = _known_as(table, vendor)
+        tables.setdefault(alias, TableUse(table.name, alias))
+    if vendor == "postgresql":
+        for column in tree.find_all(exp.Column):
+            part = column.args.get("table")
+            if part is not None and not part.args.get("quoted"):
+                part.set("this", part.name.lower())
     for comparison in _comparisons(tree):
         _note(comparison, tables)
     order, whole = _order(tree)
@@ -60,10 +69,27 @@ def uses_of(sql: str, vendor: str) -> Uses | None:
     return Uses(tables, order if whole else [], tree.args.get("limit") is not None, aggregated)
 
 
+def _known_as(table: exp.Table, vendor: str) -> str:
+    alias = table.args.get("alias")
+    part = alias.this if alias is not None and alias.this is not None else table.this
+    name = str(table.alias_or_name)
+    return name.lower() if vendor == "postgresql" and not part.args.get("quoted") else name
+
+
+def is_single(sql: str, vendor: str) -> bool:
+    """Tell whether ``sql`` is one statement, and nothing stands behind it: EXPLAIN would run what does."""
+    try:
+        found = sqlglot.parse(_NAMED.sub("?", sql.replace("%s", "?")), read=_DIALECTS.get(vendor, ""))
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        # What sqlglot cannot read may still be one statement: then no semicolon stands outside its end.
+        return ";" not in sql.strip().rstrip(";")
+    return len([one for one in found if one is not None]) == 1
+
+
 def _comparisons(tree: exp.Expr) -> Iterator[exp.Expr]:
     kinds = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In, exp.Like, exp.ILike, exp.Is)
     for node in tree.find_all(*kinds):
-        if not _under_or_or_not(node) and node.find_ancestor(exp.Where, exp.Join, exp.Having) is not None:
+        if not _under_or_or_not(node) and node.find_ancestor(exp.Where, exp.Join) is not None:
             yield node
 
 

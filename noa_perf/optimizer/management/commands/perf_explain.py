@@ -143,6 +143,10 @@ def _of_past(fingerprint: str) -> Wanted:
         raise CommandInputError(
             f"Of {fingerprint!r} only the folded text was kept, which cannot be planned: {sql[:200]}"
         )
+    if labels["alias"] not in connections:
+        raise CommandInputError(
+            f"{fingerprint!r} ran on database {labels['alias']!r}, which is not in DATABASES any more."
+        )
     title = f"{labels['fingerprint']} on {labels['alias']}, as past traffic had it"
     return Wanted(Asked(labels["alias"], whole), None, title)
 
