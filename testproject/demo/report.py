@@ -58,7 +58,7 @@ def as_table(before: dict[str, Any], after: dict[str, Any]) -> str:
             row.label,
             f"{before[row.key]:{row.form}}",
             f"{after[row.key]:{row.form}}",
-            _change(row, before, after),
+            change(row, before, after),
         )
         for row in ROWS
     ]
@@ -80,19 +80,21 @@ def _finding(number: int, finding: dict[str, Any]) -> str:
     lines = [f"{head}  ({finding['count']:,} queries, {finding['ms']:,.0f} ms in the database)"]
     lines.append(paragraph(finding["summary"], "     ", "     "))
     lines.append(paragraph(finding["cure"], "     -> ", "        "))
-    change = _place(finding["change"])
-    if change and change not in finding["cure"]:
-        lines.append(f"        at {change}")
+    to_change = place(finding["change"])
+    if to_change and to_change not in finding["cure"]:
+        lines.append(f"        at {to_change}")
     return "\n".join(lines)
 
 
-def _place(place: dict[str, Any] | None) -> str:
-    if not place:
+def place(found: dict[str, Any] | None) -> str:
+    """Return a place as ``file:line``."""
+    if not found:
         return ""
-    return f"{place['file']}:{place['line']}" if place["line"] else str(place["file"])
+    return f"{found['file']}:{found['line']}" if found["line"] else str(found["file"])
 
 
-def _change(row: Row, before: dict[str, Any], after: dict[str, Any]) -> str:
+def change(row: Row, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return how many times better a figure became."""
     old, new = before[row.key], after[row.key]
     better, worse = (new, old) if row.more_is_better else (old, new)
     return f"{better / worse:.1f}× better" if worse else "–"

@@ -38,7 +38,7 @@ def prepare(folder: Path, run: Path, scale: float, seed: int) -> Path:
     if kept.exists():
         shutil.copyfile(kept, own)
     os.environ |= {"SHOP_DATABASE": str(own), "SHOP_TWIN": "as_is", "SHOP_DEBUG": "0"}
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
     django.setup()
     if not kept.exists():
         _seed(own, scale, seed)

@@ -1,8 +1,8 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended``. Each command is a line,
-each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and removes
-its copy.
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard]``. Each command
+is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and
+removes its copy.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import shutil
 import sys
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .children import END
+
+if TYPE_CHECKING:
+    from django.core.handlers.wsgi import WSGIHandler
 
 THREADS = 4
 
 
-def main(seeded: Path, copy: Path, twin: str) -> None:
+def main(seeded: Path, copy: Path, twin: str, dashboard: str = "") -> None:
     """Serve until stdin closes."""
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
+    os.environ["SHOP_DASHBOARD"] = "1" if dashboard else "0"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
     told_to_end = False
     try:
         shutil.copyfile(seeded, copy)
@@ -42,13 +46,7 @@ def serve(twin: str) -> bool:
     """
     from waitress import create_server  # type: ignore[import-untyped]
 
-    from testproject.wsgi import application
-
-    if twin == "mended":
-        from testproject.shop.indexes import create_indexes
-
-        create_indexes()
-    server = create_server(application, host="127.0.0.1", port=0, threads=THREADS)
+    server = create_server(application(twin), host="127.0.0.1", port=0, threads=THREADS)
     Thread(target=server.run, daemon=True).start()
     say({"port": server.effective_port})
     for line in sys.stdin:
@@ -56,6 +54,29 @@ def serve(twin: str) -> bool:
             return True
         say(answer(line.strip()))
     return False
+
+
+def application(twin: str) -> WSGIHandler:
+    """Return the shop, its database made ready for it."""
+    from testproject.wsgi import application
+
+    if twin == "mended":
+        from testproject.shop.indexes import create_indexes
+
+        create_indexes()
+    return with_dashboard(application) if os.environ["SHOP_DASHBOARD"] == "1" else application
+
+
+def with_dashboard(application: WSGIHandler) -> WSGIHandler:
+    """Return the shop with the dashboard's tables, and with its style sheet, which is served only here."""
+    from django.contrib.staticfiles.handlers import StaticFilesHandler
+    from django.core.management import call_command
+
+    from noa_perf.core.muting import muted
+
+    with muted():  # its queries are no visitor's
+        call_command("migrate", verbosity=0)
+    return StaticFilesHandler(application)
 
 
 def remove(folder: Path) -> None:
@@ -73,6 +94,13 @@ def answer(command: str) -> dict[str, Any]:
     if command == "reset":
         collector.reset()
         return {"done": True}
+    if command == "flush":
+        from noa_perf.metrics import service
+
+        counting = service.current()
+        if counting is not None:
+            counting.flush(force=True)
+        return {"done": True}
     if command == "report":
         findings = [finding.as_dict() for finding in collector.findings()]
         return {"totals": collector.totals(), "findings": findings}
@@ -86,6 +114,6 @@ def say(data: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     # Threads of the server may still be busy; nothing of theirs is worth waiting for.
     os._exit(0)

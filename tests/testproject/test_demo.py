@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 import pytest
 
 from testproject.demo import report
-from testproject.demo.__main__ import Phase, _compare
+from testproject.demo.__main__ import main
 from testproject.demo.children import ROOT, DemoError
+from testproject.demo.phases import Phase, compare
 from testproject.demo.seeding import run_folder
 
 TINY = ("--scale", "0.02", "--requests", "60")
@@ -65,6 +70,9 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]
     assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
     assert "As it is" in err
+    assert str(folder / "report.html") in err
+    said_as_page = (folder / "report.html").read_text()
+    assert f"{said['before']['p95_ms']:,.1f}" in said_as_page
     assert [path.name for path in folder.iterdir() if path.name.startswith("run-")] == []
 
 
@@ -93,6 +101,52 @@ def test_stopped_halfway_it_leaves_no_process_and_no_file(folder: Path, number: 
 
 
 @pytest.mark.slow
+def test_served_it_shows_the_runs_data_until_ctrl_c(folder: Path) -> None:
+    demo = _demo(folder, "--serve")
+    said = _said_until(demo, "Ctrl-C ends it")
+    found = re.search(r"(http://127\.0\.0\.1:\d+)(/admin/\S+)\n +user (\w+), password (\w+)", said)
+    assert found, said
+    site, home, user, password = found.groups()
+    visitor = _logged_in(site, home, user, password)
+    overview, queries = (_get(visitor, site + home + page) for page in ("", "queries/"))
+    assert "Evidence for N+1" in overview
+    assert "shop_product" in queries
+    assert ".np-card" in _get(visitor, f"{site}/static/noa_perf/dashboard.css")
+    demo.send_signal(signal.SIGINT)
+    out, err = demo.communicate()
+    assert (demo.returncode, out) == (0, ""), err
+    assert _running(folder) == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith("run-")] == []
+
+
+def _said_until(demo: subprocess.Popen[str], last: str) -> str:
+    """Return what the demo printed up to the line that begins so, or to its end."""
+    said = ""
+    for line in demo.stdout or ():
+        said += line
+        if line.startswith(last):
+            break
+    return said
+
+
+def _logged_in(site: str, home: str, user: str, password: str) -> OpenerDirector:
+    cookies = CookieJar()
+    visitor = build_opener(HTTPCookieProcessor(cookies))
+    _get(visitor, f"{site}/admin/login/")
+    token = next(str(cookie.value) for cookie in cookies if cookie.name == "csrftoken")
+    form = {"username": user, "password": password, "csrfmiddlewaretoken": token, "next": home}
+    assert visitor.open(f"{site}/admin/login/", urlencode(form).encode()).url == site + home
+    return visitor
+
+
+def _get(visitor: OpenerDirector, address: str) -> str:
+    with visitor.open(address) as response:
+        assert response.status == 200
+        text: str = response.read().decode()
+    return text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("last", "left"), [("end\n", True), ("", False)], ids=["told to end", "not told"])
 def test_a_server_whose_demo_died_removes_the_folder_though_its_parent_seems_alive(
     tmp_path: Path, last: str, left: bool
@@ -108,6 +162,12 @@ def test_a_server_whose_demo_died_removes_the_folder_though_its_parent_seems_ali
     assert server.returncode == 0
     assert run.exists() == left
     assert not (run / "as_is.sqlite3").exists()
+
+
+def test_it_is_served_to_people_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--serve", "--format", "json"])
+    assert "choose one" in capsys.readouterr().err
 
 
 def test_what_a_killed_run_left_behind_is_swept_up(tmp_path: Path) -> None:
@@ -126,12 +186,12 @@ def _phase(**answers: tuple[int, str]) -> Phase:
 
 def test_a_different_body_is_a_failure() -> None:
     with pytest.raises(DemoError, match="/b/ differently"):
-        _compare(_phase(a=(200, "x"), b=(200, "y")), _phase(a=(200, "x"), b=(200, "z")), [_paths("/a/", "/b/")])
+        compare(_phase(a=(200, "x"), b=(200, "y")), _phase(a=(200, "x"), b=(200, "z")), [_paths("/a/", "/b/")])
 
 
 def test_a_failed_request_is_a_failure() -> None:
     with pytest.raises(DemoError, match="/a/ answered with status 500"):
-        _compare(_phase(a=(500, "x")), _phase(a=(500, "x")), [_paths("/a/")])
+        compare(_phase(a=(500, "x")), _phase(a=(500, "x")), [_paths("/a/")])
 
 
 def _paths(*paths: str) -> list[dict[str, Any]]:
