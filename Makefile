@@ -35,7 +35,7 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/$(READY) ## measure a slow shop, explain it, mend it, measure again; ARGS="--format json"
+demo: $(VENV)/$(READY) ## measure a slow shop, explain it, mend it, measure again; ARGS="--format json" or --serve
 	@$(VENV)/bin/python -m testproject.demo $(ARGS)
 
 test: $(VENV)/$(READY) ## the whole matrix: every interpreter found, servers (apt, as root), packaging, third-party sites
