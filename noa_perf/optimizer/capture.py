@@ -175,7 +175,10 @@ def open_scope(name: str, *, kind: str) -> Scope:
     if parent is not None and parent.kind == "command" and kind in ROOTS:
         parent = None  # a server's or worker's command never ends: each request and job stands for itself
     detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate  # noqa: S311  (a sample, not a secret)
-    return Scope(name, own, kind=kind, parent=parent, detailed=detailed or kind != "request")
+    opened = Scope(name, own, kind=kind, parent=parent, detailed=detailed or kind != "request")
+    if kind == "request" and own.sample_rate:
+        opened.weight = 1 / own.sample_rate
+    return opened
 
 
 def close_scope(closed: Scope) -> None:

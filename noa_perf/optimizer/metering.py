@@ -50,19 +50,25 @@ def closed(scope: Scope) -> None:
 
 
 def _add(to: Recorder, scope: Scope, group: Group) -> None:
-    alias, statement, buckets = group.alias, group.statement, group.buckets
-    seconds, count = group.execute + group.fetch, group.count
+    alias, statement, weight = group.alias, group.statement, scope.weight
+    seconds, count, buckets = group.execute + group.fetch, group.count, group.buckets
+    slow, failed = group.slow, group.failed
+    if weight != 1.0:  # a sample: it speaks for the requests that were not watched in detail
+        seconds *= weight
+        count, slow, failed = round(count * weight), round(slow * weight), round(failed * weight)
+        buckets = {index: round(many * weight) for index, many in buckets.items()}
     to.observe(QUERY_TIME, (alias, _KIND_NAMES[statement.kind]), count, seconds, buckets)
     labels = (alias, statement.digest, statement.folded[:MAX_SQL])
-    if group.slow or group.failed:
-        to.add("query", labels, count, seconds, buckets, failed=group.failed, slow=group.slow)
-        to.count(SLOW_QUERIES, (alias,), group.slow)
+    if slow or failed:
+        to.add("query", labels, count, seconds, buckets, failed=failed, slow=slow)
+        to.count(SLOW_QUERIES, (alias,), slow)
     else:
         to.add("query", labels, count, seconds, buckets)
     if group.verdict is Verdict.N_PLUS_ONE and allow.entry_for(group) is None:
         subject = group.relation.subject if group.relation else statement.folded[:80]
-        to.count(N_PLUS_ONE, (alias,))
-        to.add("n_plus_one", (subject, where(group).strip(), scope.route), 1, seconds, queries=count)
+        times = round(weight)
+        to.count(N_PLUS_ONE, (alias,), times)
+        to.add("n_plus_one", (subject, where(group).strip(), scope.route), times, seconds, queries=count)
 
 
 def capturing(deep: bool) -> Health:

@@ -155,6 +155,7 @@ def queries(window: Window) -> Sequence[Block]:
                 for line in lines
             ],
             note=f"{ALL}; the {TOP} dearest",
+            sampled=_sampled(),
             empty="No query was counted in this window.",
         ),
     ]
@@ -231,7 +232,16 @@ def n_plus_one(window: Window) -> Sequence[Block]:
         for line in lines
     ]
     empty = "Nothing is fetched one by one. Well done."
-    return [Table(title="N+1", columns=columns, rows=rows, note=f"{ALL}; cures as {OWN} knows them", empty=empty)]
+    return [
+        Table(
+            title="N+1",
+            columns=columns,
+            rows=rows,
+            note=f"{ALL}; cures as {OWN} knows them",
+            empty=empty,
+            sampled=_sampled(),
+        )
+    ]
 
 
 def slow(window: Window) -> Sequence[Block]:
@@ -257,7 +267,16 @@ def slow(window: Window) -> Sequence[Block]:
         for line in sorted(found, key=lambda line: -line.total.extra["slow"])
     ]
     limit = f"slow from {settings().slow_query_ms:.0f} ms; {ALL}"
-    return [Table(title="Slow statements", columns=columns, rows=rows, note=limit, empty="No statement was slow.")]
+    return [
+        Table(
+            title="Slow statements",
+            columns=columns,
+            rows=rows,
+            note=limit,
+            empty="No statement was slow.",
+            sampled=_sampled(),
+        )
+    ]
 
 
 _FIGURES = (
@@ -369,6 +388,11 @@ def _findings(title: str, found: list[Finding]) -> Table:
         note=f"as {OWN} saw them",
         empty=f"Nothing was found by {OWN}.",
     )
+
+
+def _sampled() -> bool:
+    """Tell whether figures of statements are estimates."""
+    return settings().sample_rate < 1
 
 
 def _share(seconds: float, whole: Point) -> float:

@@ -100,6 +100,8 @@ class Scope:
         self.settings = settings
         self.parent = parent
         self.detailed = detailed
+        self.weight = 1.0
+        """How many scopes this one stands for, where only a sample is watched in detail."""
         self.route = name
         self.view: Any = None
         self.queries = self.failed = self.rows = self.transaction_statements = self.overflow = 0

@@ -71,6 +71,12 @@ def test_failed_queries_are_counted_on_the_overview(db, viewer):
     assert (found["Errors"]["state"], found["Errors"]["number"]) == ("warn", "7")
 
 
+def test_estimates_are_marked(traffic, viewer, settings):
+    assert "~" not in viewer.get(HOME + "queries/").content.decode()
+    settings.NOA_PERF = {"OPTIMIZER": {"SAMPLE_RATE": 0.5}}
+    assert "~" in viewer.get(HOME + "queries/").content.decode()
+
+
 def test_nothing_wrong_reads_as_good_news(db, viewer):
     found = viewer.get(HOME + "?format=json").json()["optimizer"]
 

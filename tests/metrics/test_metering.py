@@ -185,3 +185,17 @@ def test_without_the_app_nothing_listens(monkeypatch):
     metering.install()
 
     assert listeners == []
+
+
+def test_a_sample_speaks_for_all(tally, settings, monkeypatch):
+    settings.NOA_PERF = {"OPTIMIZER": {"SAMPLE_RATE": 0.25, "ON_N_PLUS_ONE": "collect"}}
+    chances = iter([0.1, 0.9, 0.9, 0.9])  # one of four requests is watched in detail
+    monkeypatch.setattr("random.random", lambda: next(chances))
+    for _ in range(4):
+        with capture.scope("/x/", kind="request"):
+            ask(3)
+    series = tally.drain_series()
+
+    assert series["route", ("/x/",)].count == 4
+    (statement,) = [totals for (kind, _), totals in series.items() if kind == "query"]
+    assert (statement.count, sum(statement.buckets.values())) == (12, 12)
