@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 
 import django
+import hypothesis
 import pytest
+
+# No test asserts a time, and CI tries the same examples on every run.
+hypothesis.settings.register_profile("noa_perf", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("noa_perf")
 
 
 def pytest_configure(config: pytest.Config) -> None:
