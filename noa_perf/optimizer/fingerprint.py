@@ -184,7 +184,7 @@ def hash_of(value: Any) -> int:
         # -1 and -2 hash alike in CPython, and both are ordinary values.
         return hash(value) if value != -2 else hash("-2")
     except Exception:  # a driver's wrapper may be unhashable, or refuse to be compared
-        return hash(repr(value)[:10_000])
+        return hash(repr(value))
 
 
 def has_leading_wildcard(params: Any) -> bool:

@@ -148,3 +148,9 @@ def test_what_cannot_be_hashed_or_compared_is_told_apart_by_its_text():
 
     assert hash_of([1]) != hash_of([2])
     assert hash_of(Hostile()) == hash_of(Hostile())
+
+
+def test_long_values_that_differ_at_their_end_are_told_apart():
+    long = list(range(10_000))
+
+    assert hash_of([*long, 1]) != hash_of([*long, 2])

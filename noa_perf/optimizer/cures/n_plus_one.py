@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
 
 from noa_perf.optimizer.cures import annotating, statements
 from noa_perf.optimizer.cures.cure import Cure
@@ -183,7 +184,7 @@ def _field_name(label: str, name: str) -> str:
 def _unique(label: str, name: str) -> bool:
     try:
         field = apps.get_model(label)._meta.get_field(name)
-    except Exception:  # a name that is no field of the model (an annotation): not a key to look rows up by
+    except (FieldDoesNotExist, LookupError, ValueError):  # an annotation, say: not a key to look rows up by
         return False
     return bool(getattr(field, "unique", False))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.db import DatabaseError
+
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
 _ACCESS = re.compile(
@@ -83,7 +85,7 @@ def table_rows(connection: Any, table: str) -> int:
     with connection.cursor() as cursor:
         try:
             cursor.execute(f"SELECT max(rowid) FROM {connection.ops.quote_name(table)}")  # noqa: S608  (quoted)
-        except Exception:  # WITHOUT ROWID tables and views have none
+        except DatabaseError:  # WITHOUT ROWID tables and views have none
             return 0
         row = cursor.fetchone()
     return int(row[0] or 0) if row and isinstance(row[0], int) else 0
