@@ -65,6 +65,17 @@ class QueryMonitorMiddleware:
         return _leave(request, response, scope)
 
 
+def route_of(request: HttpRequest) -> str:
+    """Return the URL pattern that answered ``request``."""
+    match = getattr(request, "resolver_match", None)
+    return f"/{(match.route or '').lstrip('^/')}" if match is not None else "(no route)"
+
+
+def view_of(request: HttpRequest) -> Any:
+    """Return the view that answered ``request``, or None."""
+    return getattr(getattr(request, "resolver_match", None), "func", None)
+
+
 def _ignored(request: HttpRequest) -> bool:
     prefixes = settings().ignore_paths
     return bool(prefixes) and request.path.startswith(prefixes)
@@ -96,9 +107,7 @@ def _close(request: HttpRequest, scope: Scope) -> None:
         if getattr(request, IGNORED, False):
             scope.closed = True
             return
-        match = getattr(request, "resolver_match", None)
-        scope.route = f"/{(match.route or '').lstrip('^/')}" if match is not None else "(no route)"
-        scope.view = match.func if match is not None else None
+        scope.route, scope.view = route_of(request), view_of(request)
         capture.close_scope(scope)
     except Exception:
         capture.faults.note("request")

@@ -4,29 +4,74 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core import mail
 from django.db import DatabaseError, connections, transaction
-from django.test import Client
+from django.http.request import validate_host
+from django.test import Client, override_settings
 
 from noa_perf.core import conf
 from noa_perf.core.exceptions import CommandInputError
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.checks import MIDDLEWARE
 from noa_perf.optimizer.collector import Collector
+from noa_perf.optimizer.middleware import route_of, view_of
 from noa_perf.optimizer.scopes import Scope
 
+MAX_STREAMED = 32 * 1024 * 1024
+"""Bytes of a streaming response that are read before it is closed."""
+MAX_BODY = 1024 * 1024
+"""Bytes of an answer that are handed on, to look for links."""
+
 DUMMY = "django.db.backends.dummy"
+LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+ENDLESS = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One page that was asked for."""
+
+    record: dict[str, Any]
+    """What a report says of it: url, route, status, error, queries, failed, database_ms, ms, mails, replayable."""
+    response: Any = None
+    """What the test client returned; None where the site raised instead of answering."""
+    body: bytes = b""
+    """The beginning of what the page sent."""
+
+
+class Visitor:
+    """Asks for pages, each in transactions of its own, so that no page sees what another left."""
+
+    def __init__(self, user: str | None, collector: Collector, aliases: list[str]) -> None:
+        """Ask as ``user``, if one is named; what is seen goes to ``collector``."""
+        self._user = user
+        self._collector = collector
+        self._aliases = aliases
+
+    def visit(self, url: str) -> Visit:
+        """Request one page; whatever it wrote to a database, posted or put into a session is gone afterwards."""
+        with _rolled_back(self._aliases):
+            client = _client(self._user)
+            made = _request(client, url, self._collector)
+            made.record["replayable"] = not any(connections[alias].needs_rollback for alias in self._aliases)
+            _end_session(client)
+        made.record["mails"] = len(mail.outbox)
+        mail.outbox.clear()
+        return made
 
 
 def check(urls: list[str]) -> None:
     """Raise CommandInputError, naming the option and the cure, unless these pages can be asked for."""
-    if not urls:
-        raise CommandInputError("Nothing to request. Name a page: --url / (it may be given again).")
     for url in urls:
         if not url.startswith("/"):
             raise CommandInputError(f"--url {url!r} is no path of this site. Begin it with a slash: --url /{url}")
@@ -35,18 +80,36 @@ def check(urls: list[str]) -> None:
 
 
 def visit_all(urls: list[str], user: str | None, collector: Collector) -> tuple[list[dict[str, Any]], list[str]]:
-    """Request each page, as ``user`` if one is named; what is seen goes to ``collector``.
+    """Request each page; return the record of each, and the aliases of databases that cannot be reached."""
+    with visiting(user, collector) as (visitor, unreachable):
+        return [visitor.visit(url).record for url in urls], unreachable
 
-    Returns a record for each request (url, status, error, queries, failed, database_ms, ms, replayable), and the
-    aliases of databases that cannot be reached.
-    """
+
+@contextmanager
+def visiting(user: str | None, collector: Collector) -> Iterator[tuple[Visitor, list[str]]]:
+    """Yield a visitor, and the aliases of databases that cannot be reached."""
     aliases, unreachable = _reachable()
-    with _silenced("django.request"), capture.detached():
-        return [_visit(url, user, collector, aliases) for url in urls], unreachable
+    answering = override_settings(ALLOWED_HOSTS=_allowed(host()))
+    with _silenced("django.request"), capture.detached(), _held_mail(), answering:
+        yield Visitor(user, collector, aliases), unreachable
+
+
+def host() -> str:
+    """Return a host that this site answers to."""
+    named = next((name for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+    found = f"noa-perf{named}" if named.startswith(".") else str(named)
+    return f"www.{found}" if settings.PREPEND_WWW and not found.startswith("www.") else found
+
+
+def _allowed(name: str) -> list[str]:
+    """Return ALLOWED_HOSTS, and ``name`` where they leave it out: a site in production may have none of its own."""
+    allowed = list(settings.ALLOWED_HOSTS)
+    known = validate_host(name, allowed) or (settings.DEBUG and not allowed)  # Django then answers to localhost
+    return allowed if known else [*allowed, name]
 
 
 def _client(username: str | None) -> Client:
-    client = Client(raise_request_exception=False, headers={"host": _host()})
+    client = Client(raise_request_exception=False, headers={"host": host()})
     if username:
         model = get_user_model()
         try:
@@ -59,64 +122,107 @@ def _client(username: str | None) -> Client:
     return client
 
 
-def _host() -> str:
-    """Return a host that this site answers to."""
-    for host in settings.ALLOWED_HOSTS:
-        if host != "*":
-            return f"noa-perf{host}" if host.startswith(".") else str(host)
-    return "localhost"
+def _end_session(client: Client) -> None:
+    """Delete the session of a visit: a cache or a folder of files is not rolled back."""
+    cookie = client.cookies.get(settings.SESSION_COOKIE_NAME)
+    if cookie is None or not apps.is_installed("django.contrib.sessions"):
+        return
+    # A page that broke its transaction has lost its row of the session anyway.
+    with capture.muted(), suppress(DatabaseError):
+        import_module(settings.SESSION_ENGINE).SessionStore(cookie.value).delete()
 
 
-def _visit(url: str, user: str | None, collector: Collector, aliases: list[str]) -> dict[str, Any]:
-    """Request one page in transactions of its own, so that no page sees what another left."""
-    with _rolled_back(aliases):
-        found = _request(_client(user), url, collector)
-        found["replayable"] = not any(connections[alias].needs_rollback for alias in aliases)
-    return found
-
-
-def _request(client: Client, url: str, collector: Collector) -> dict[str, Any]:
+def _request(client: Client, url: str, collector: Collector) -> Visit:
     seen: list[Scope] = []
     started = time.perf_counter()
-    with _closed_scopes_to(seen.append):
-        response = client.get(url, secure=bool(settings.SECURE_SSL_REDIRECT))
-        if response.streaming:
-            _drain(response)  # the test client itself closes what does not stream
+    with _closed_scopes_to(seen.append) as own:
+        response, body, error = _answer(client, url)
+        if own is not None and response is not None:
+            own.route, own.view = route_of(response.wsgi_request), view_of(response.wsgi_request)
     elapsed = time.perf_counter() - started
     for scope in seen:
         collector.add(scope)
-    return {
+    record = {
         "url": url,
-        "status": response.status_code,
-        "error": _error_of(response),
+        "route": route_of(response.wsgi_request) if response is not None else "",
+        "status": response.status_code if response is not None else 500,
+        "error": f"{type(error).__name__}: {error}" if error is not None else "",
         "queries": sum(scope.queries for scope in seen),
         "failed": sum(scope.failed for scope in seen),
         "database_ms": sum(scope.seconds for scope in seen) * 1000,
         "ms": elapsed * 1000,
     }
+    return Visit(record, response, body)
 
 
-def _error_of(response: Any) -> str:
-    error = (getattr(response, "exc_info", None) or (None, None))[1]
-    return "" if error is None else f"{type(error).__name__}: {error}"
+def _answer(client: Client, url: str) -> tuple[Any, bytes, BaseException | None]:
+    """Return the response, the beginning of its body, and the error behind it, if there is one."""
+    response: Any = None
+    try:
+        response = client.get(url, secure=bool(settings.SECURE_SSL_REDIRECT))
+        body = _drain(response) if response.streaming else response.content[:MAX_BODY]
+    except Exception as error:  # the page for errors failed too, or a stream did after it had begun
+        return response, b"", error
+    return response, body, (getattr(response, "exc_info", None) or (None, None))[1]
 
 
-def _drain(response: Any) -> None:
-    for _ in response:
-        pass
+def _drain(response: Any) -> bytes:
+    """Read a stream to its end, or as far as is sensible; return its beginning."""
+    if not response.get("Content-Type", "").startswith(ENDLESS):
+        kept, size = [], 0
+        for chunk in response:
+            kept += [chunk] if size < MAX_BODY else []
+            size += len(chunk)
+            if size >= MAX_STREAMED:
+                break
+    else:
+        kept = []
+    response.close()  # the test client itself closes only what it reads to the end
+    return b"".join(kept)[:MAX_BODY]
 
 
 @contextmanager
-def _closed_scopes_to(keep: Callable[[Scope], None]) -> Iterator[None]:
-    """Hand the scope of each request of the block to ``keep``; where the middleware is missing, open one here."""
+def _closed_scopes_to(keep: Callable[[Scope], None]) -> Iterator[Scope | None]:
+    """Hand the scope of each request of the block to ``keep``; where the middleware is missing, open and yield one."""
     with capture.quiet():
         if MIDDLEWARE in settings.MIDDLEWARE:
             with capture.listening(keep):
-                yield
+                yield None
             return
         with capture.scope("perf_report", kind="report") as around:
-            yield
+            yield around
     keep(around)
+
+
+@contextmanager
+def _held_mail() -> Iterator[None]:
+    """Keep what pages post in memory."""
+    mailers = getattr(settings, "MAILERS", None)  # since Django 6.1, which deprecates EMAIL_BACKEND
+    if mailers is None:
+        held = override_settings(EMAIL_BACKEND=LOCMEM)
+    else:
+        held = override_settings(MAILERS={alias: {"BACKEND": LOCMEM} for alias in mailers})
+    before = getattr(mail, "outbox", None)
+    mail.outbox = []
+    with _unwarned():
+        held.enable()
+    try:
+        yield
+    finally:
+        with _unwarned():
+            held.disable()
+        if before is None:
+            del mail.outbox
+        else:
+            mail.outbox = before
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Give no warning that a setting is deprecated: the site did not set it, we do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -119,8 +119,8 @@ def test_works_without_the_middleware(settings):
 
     found = json_report("/books/")
 
-    assert found["requests"][0]["queries"] == 7
-    assert [one["subject"] for one in found["findings"]] == ["Book.author"]
+    assert (found["requests"][0]["queries"], found["requests"][0]["route"]) == (7, "/books/")
+    assert [(one["subject"], one["route"]) for one in found["findings"]] == [("Book.author", "/books/")]
 
 
 def test_answers_to_a_host_of_the_site(settings):
