@@ -1,0 +1,61 @@
+"""Which addresses a crawl leaves alone: those that by their name do what no rollback undoes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from django.urls import ResolverMatch
+
+from noa_perf.optimizer.crawl.patterns import values_of
+
+WORDS = frozenset(
+    """
+    logout log-out logoff log-off signout sign-out
+    delete remove destroy erase purge trash wipe drop discard
+    clear flush empty truncate reset
+    cancel terminate kill shutdown restart revoke disable deactivate unsubscribe uninstall
+    impersonate hijack masquerade login-as switch-user
+    pay charge refund send resend
+    """.split()
+)
+"""Words, or two joined by a hyphen, that end a session, destroy, stop, act as another user, or reach outside."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def is_unsafe(path: str, query: str, match: ResolverMatch | None) -> bool:
+    """Tell whether the URL pattern, the view, a part of the path or a parameter has one of :data:`WORDS` in its name.
+
+    What a pattern captured is content (``/blog/how-to-delete-a-branch/``): there a whole segment has to be such a word.
+    """
+    captured = set(_captured(match))
+    segments = [segment for segment in unquote(path).split("/") if segment]
+    names = [segment for segment in segments if segment not in captured]
+    names += [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    wholes = [segment for segment in segments if segment in captured]
+    wholes += [value for _, value in parse_qsl(query)]
+    if match is not None:
+        names += [match.url_name or "", _name_of(match.func)]
+    return any(_says(name) for name in names) or any(_words(whole) in WORDS for whole in wholes)
+
+
+def _captured(match: ResolverMatch | None) -> Iterator[str]:
+    for value in values_of(match):
+        yield from value.split("/")
+
+
+def _name_of(view: Any) -> str:
+    named = getattr(view, "view_class", view)
+    return str(getattr(named, "__name__", type(named).__name__))
+
+
+def _words(name: str) -> str:
+    return "-".join(_WORD.findall(name)).lower()
+
+
+def _says(name: str) -> bool:
+    words = f"-{_words(name)}-"
+    return any(f"-{word}-" in words for word in WORDS)
