@@ -26,7 +26,8 @@ MAX_DEPTH = 6
 _FROM = re.compile(r"\sFROM\s", re.IGNORECASE)
 _COMBINED = re.compile(r"\b(?:UNION|INTERSECT|EXCEPT)\b", re.IGNORECASE)
 _PARENTHESES = re.compile(r"\([^()]*\)")
-_TABLES = re.compile(r'\b(?:FROM|JOIN)\s+["`\[]?(\w+)', re.IGNORECASE)
+# A name may hold its schema, as Django's db_table does: sales"."order.
+_TABLES = re.compile(r'\b(?:FROM|JOIN)\s+["`\[]?(\w+(?:["`]\.["`]\w+)?)', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,3 +74,14 @@ class Errand(models.Model):
 class Friend(models.Model):
     name = models.CharField(max_length=50)
     follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+
+
+class Order(models.Model):
+    """A table in a schema of its own, as sites name one that cannot be named otherwise."""
+
+    customer = models.IntegerField()
+    total = models.IntegerField()
+
+    class Meta:
+        managed = False
+        db_table = 'sales"."order'
