@@ -39,6 +39,7 @@ CATALOGUE: dict[str, Entry] = {
     "hash_spill": Entry("A hash that went to disk.", (ANALYZED,)),
     "nested_loop": Entry("A nested loop whose inner side reads much, many times.", ("PostgreSQL",)),
     "filter_removes_most": Entry("An index that finds rows of which the filter leaves few.", (ANALYZED,)),
+    "few_of_many": Entry("An index that finds many rows, of which the statement returns few.", (ANALYZED,)),
     "lossy_bitmap": Entry("A bitmap that did not fit into memory, so that blocks are checked row by row.", (ANALYZED,)),
     "jit_overhead": Entry("Compiling the statement took much of its time.", (ANALYZED,)),
     "stale_statistics": Entry("Statistics older than a fifth of the table's rows.", ("PostgreSQL",)),

@@ -10,7 +10,7 @@ from noa_perf.optimizer.catalogue import CATALOGUE
 from noa_perf.optimizer.detectors import misuse
 
 HERE = Path(noa_perf.optimizer.__file__).parent
-MAKERS = {"Fault", "_index_fault"}
+MAKERS = {"Fault", "index_fault"}
 
 
 def kinds() -> set[str]:

@@ -202,6 +202,83 @@ def test_reading_a_plan_is_not_reported_itself(shelf):
         assert scope.queries == before
 
 
+def wanted(sql, params=None):
+    """Return the indexes that ``sql`` asks for."""
+    found = findings_of(lambda: run(sql, params), "full_scan")
+    return sorted((one.subject, *one.evidence["fields"], one.certain) for one in found)
+
+
+@pytest.mark.parametrize("word", ["UNION", "UNION ALL", "INTERSECT"])
+def test_each_side_of_a_union_wants_its_own_index(shelf, word):
+    sql = (
+        f"SELECT id FROM library_book WHERE library_book.title = %s {word} "
+        "SELECT id FROM library_book WHERE library_book.pages = %s"
+    )
+    assert wanted(sql, ["t7", 8]) == [("Book", "pages", True), ("Book", "title", True)]
+
+    run("CREATE INDEX mended ON library_book (title)")
+    assert wanted(sql, ["t7", 8]) == [("Book", "pages", True)]
+    run("CREATE INDEX mended_too ON library_book (pages)")
+    assert wanted(sql, ["t7", 8]) == []
+
+
+def test_a_subquery_on_the_same_table_wants_its_own_index(shelf):
+    sql = (
+        "SELECT id FROM library_book WHERE library_book.title = %s "
+        "AND author_id IN (SELECT author_id FROM library_book WHERE library_book.pages = %s)"
+    )
+
+    assert not any({"title", "pages"} <= set(one) for one in wanted(sql, ["t7", 8]))
+    assert ("Book", "pages", True) in wanted(sql, ["t7", 8])
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("MATERIALIZED", ("Book", "pages", True)), ("NOT MATERIALIZED", ("Book", "title", "pages", False))],
+)
+def test_a_cte_is_no_table(shelf, word, expected):
+    sql = (
+        f"WITH library_author AS {word} (SELECT * FROM library_book WHERE library_book.pages = %s) "
+        "SELECT * FROM library_author WHERE library_author.title = %s"
+    )
+
+    assert wanted(sql, [8, "t7"]) == [expected]
+
+
+def test_the_conditions_of_two_readers_of_a_cte_are_not_its_own(shelf):
+    sql = (
+        "WITH shown AS (SELECT * FROM library_book WHERE library_book.pages > %s) SELECT id FROM shown "
+        "WHERE shown.title = %s UNION SELECT id FROM shown WHERE shown.author_id = %s"
+    )
+
+    assert not any("title" in one for one in wanted(sql, [8, "t7", 1]))
+
+
+def test_what_is_beneath_a_view_is_told_of_its_table_and_marked_as_not_certain(shelf):
+    run("CREATE VIEW shown AS SELECT b.id, b.title AS label FROM library_book b")
+    run("CREATE VIEW shown_again AS SELECT * FROM shown")
+    for view in ("shown", "shown_again"):
+        assert wanted(f"SELECT * FROM {view} WHERE {view}.label = %s", ["t7"]) == [("Book", "title", False)]
+
+    run("CREATE INDEX mended ON library_book (title)")
+    assert wanted("SELECT * FROM shown WHERE shown.label = %s", ["t7"]) == []
+
+
+def test_a_view_that_is_read_whole_is_no_fault(shelf):
+    run("CREATE VIEW counted AS SELECT author_id, COUNT(*) AS n FROM library_book GROUP BY author_id")
+
+    assert wanted("SELECT * FROM counted WHERE counted.n = %s", [5]) == []
+
+
+def test_a_cast_hides_an_index(shelf):
+    def block():
+        run("SELECT id FROM library_book WHERE CAST(library_book.pages AS text) = %s", ["7"])
+
+    (found,) = findings_of(block, *KINDS)
+
+    assert found.kind == "function_hides_index"
+
+
 def parse(*details):
     return sqlite.parse([(number, 0, 0, detail) for number, detail in enumerate(details, 1)])
 
@@ -253,15 +330,15 @@ def test_part_of_an_order_is_a_sort_too():
 
 
 def test_columns_are_read_off_a_statement():
-    uses = uses_of(
+    (block,) = uses_of(
         'SELECT "b"."x" FROM "book" "b" INNER JOIN "author" ON ("b"."author_id" = "author"."id") '
         'WHERE ("b"."a" = %s AND "b"."c" > %s AND "b"."d" IN (%s, %s) AND NOT ("b"."n" = %s) AND lower("b"."e") = %s) '
         'ORDER BY "b"."f" DESC LIMIT 3',
         "sqlite",
-    )
+    ).blocks
 
-    book = uses.tables["b"]
-    assert (book.name, book.equal, book.ranged, book.listed, book.joined) == (
+    book = block.tables["b"]
+    assert (str(book.table), book.equal, book.ranged, book.listed, book.joined) == (
         "book",
         ["a"],
         ["c"],
@@ -269,8 +346,8 @@ def test_columns_are_read_off_a_statement():
         ["author_id"],
     )
     assert book.wrapped == [("e", "lower")]
-    assert uses.order == [("b", "f", True)]
-    assert uses.limited
+    assert block.order == [("b", "f", True)]
+    assert block.limited
 
 
 def test_what_cannot_be_parsed_is_left_alone():

@@ -110,12 +110,62 @@ def test_a_function_hides_an_index(books):
     assert kinds(read(sql)) == []
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "hidden"),
+    [
+        ('"library_book"."pages"::text', "'7'", True),
+        ('CAST("library_book"."added" AS timestamp)', "'2020-01-02'", True),
+        ('"library_book"."pages"', "7.5", True),  # the server casts the column to numeric
+        ('"library_book"."pages"', "7", False),
+        ('"library_book"."short"::text', "'t7'", False),  # varchar to text is no change
+        ('"library_book"."title"::varchar', "'t7'", False),
+    ],
+)
+def test_a_cast_hides_an_index_unless_it_changes_nothing(books, column, value, hidden):
+    books("ALTER TABLE library_book ADD short varchar(50)")
+    books("UPDATE library_book SET short = title")
+    books("VACUUM ANALYZE library_book")
+    sql = f'SELECT * FROM "library_book" WHERE {column} = {value}'
+
+    assert kinds(read(sql)) == (["function_hides_index"] if hidden else ["full_scan"])
+    for name in ("pages", "added", "short", "title"):
+        books(f"CREATE INDEX ON library_book ({name})")
+    assert kinds(read(sql)) == (["function_hides_index"] if hidden else [])
+
+
 @pytest.mark.parametrize(("wildcard", "expected"), [(True, ["leading_wildcard"]), (False, [])])
 def test_a_leading_wildcard(books, wildcard, expected):
     assert (
         kinds(read('SELECT * FROM "library_book" WHERE "library_book"."title"::text LIKE %s', wildcard=wildcard))
         == expected
     )
+
+
+@pytest.mark.parametrize(("pattern", "expected"), [("%t7", ["leading_wildcard"]), ("t7%", [])])
+def test_a_wildcard_is_seen_in_the_statement_and_in_its_values(books, pattern, expected):
+    text = f"SELECT * FROM library_book WHERE library_book.title LIKE '{pattern}'"
+
+    assert kinds(read(text)) == expected
+    assert kinds(read("SELECT * FROM library_book WHERE library_book.title LIKE %s", [pattern])) == expected
+
+
+def test_workers_share_what_they_read(books):
+    """Of what is selected each of them sees a part; together it is most of the table."""
+    for name in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+        books(f"SET {name} = 0")
+    sql = 'SELECT "library_book"."title" FROM "library_book" WHERE "library_book"."pages" > %s'
+    most, few = read(sql, [8_000]), read(sql, [19_990], analyze=True)
+    for name in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+        books(f"RESET {name}")
+
+    (scan,) = [node for node in most.plan.walk() if node.step is Step.SCAN]
+    assert most.plan.roots[0].detail == few.plan.roots[0].detail == "Gather"
+    assert scan.rows == pytest.approx(12_000, rel=0.02)
+    assert kinds(most) == []
+    (scan,) = [node for node in few.plan.walk() if node.step is Step.SCAN]
+    # The server rounds what each of them saw.
+    assert (scan.actual, scan.removed, scan.loops) == (pytest.approx(10, abs=3), pytest.approx(ROWS - 10, abs=3), 1)
+    assert kinds(few) == ["full_scan"]
 
 
 def test_a_deep_offset(books):
@@ -140,6 +190,29 @@ def test_rows_that_were_not_expected(books):
     books("CREATE STATISTICS both_columns (dependencies) ON a, b FROM skewed")
     books("ANALYZE skewed")
     assert "row_misestimate" not in kinds(read(sql, [7, 7], analyze=True))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT * FROM "library_book" ORDER BY "library_book"."id" ASC LIMIT 3',
+        'SELECT 1 WHERE EXISTS (SELECT 1 FROM "library_book" WHERE "library_book"."pages" > 3 LIMIT 1)',
+        (
+            'SELECT * FROM "library_book" WHERE "library_book"."author_id" IN '
+            '(SELECT U0."author_id" FROM "library_book" U0 WHERE U0."pages" > 5) AND "library_book"."id" < 3'
+        ),
+    ],
+)
+def test_what_is_stopped_early_was_not_expected_wrongly(books, sql):
+    assert kinds(read(sql, [], analyze=True)) == []
+
+
+def test_a_scan_that_is_left_late_is_a_fault_though_few_rows_came(books):
+    sql = 'SELECT * FROM "library_book" WHERE "library_book"."pages" = %s LIMIT 1'
+
+    (fault,) = read(sql, [19_000], analyze=True).faults
+    assert (fault.kind, fault.evidence["rows_selected"]) == ("full_scan", pytest.approx(1, abs=0.1))
+    assert kinds(read(sql, [5], analyze=True)) == []
 
 
 def test_a_sort_that_goes_to_disk(books):
@@ -204,6 +277,46 @@ def test_a_filter_that_removes_most_of_what_an_index_finds(books):
     assert kinds(calm) == []
 
 
+def test_few_rows_returned_of_many_that_an_index_finds(books):
+    books("CREATE TABLE library_author (id int PRIMARY KEY, name text) WITH (autovacuum_enabled = off)")
+    books("INSERT INTO library_author SELECT n, 'a' || n FROM generate_series(1, 20000) n")
+    books("CREATE INDEX by_author ON library_book (author_id)")
+    books("UPDATE library_book SET author_id = 1")
+    books("VACUUM ANALYZE library_book, library_author")
+    for method in ("seqscan", "hashjoin", "mergejoin"):
+        books(f"SET enable_{method} = off")
+    joined = (
+        'SELECT * FROM "library_book" INNER JOIN "library_author" ON ("library_book"."pages" = "library_author"."id") '
+        'WHERE "library_book"."author_id" = %s AND length("library_author"."name") = %s'
+    )
+
+    found, whole = read(joined, [1, 2], analyze=True), read(joined, [1, 6], analyze=True)
+    grouped = read('SELECT COUNT(*) FROM "library_book" WHERE "library_book"."author_id" = %s', [1], analyze=True)
+    for method in ("seqscan", "hashjoin", "mergejoin"):
+        books(f"RESET enable_{method}")
+
+    (fault,) = [one for one in found.faults if one.kind == "few_of_many"]
+    assert (fault.subject, fault.evidence) == ("Book", {"read": ROWS, "returned": 9})
+    assert "few_of_many" not in kinds(whole) + kinds(grouped)
+
+
+def test_a_sort_that_reads_much_for_little_is_told_once(books):
+    books("CREATE INDEX ON library_book (author_id)")
+    books("UPDATE library_book SET author_id = 1")
+    books("VACUUM ANALYZE library_book")
+    books("SET enable_seqscan = off")
+    sql = (
+        'SELECT * FROM "library_book" WHERE "library_book"."author_id" = %s ORDER BY "library_book"."pages" ASC LIMIT 5'
+    )
+    found = read(sql, [1], analyze=True)
+    books("CREATE INDEX ON library_book (author_id, pages)")
+    calm = read(sql, [1], analyze=True)
+    books("RESET enable_seqscan")
+
+    assert kinds(found) == ["sort_without_index"]
+    assert kinds(calm) == []
+
+
 def test_a_lossy_bitmap(books):
     books("CREATE TABLE broad (a int, pad text) WITH (autovacuum_enabled = off)")
     books("INSERT INTO broad SELECT n %% 7, repeat('x', 900) FROM generate_series(1, 40000) n", [])
@@ -246,7 +359,7 @@ def test_statistics_that_are_out_of_date(books):
     deadline = time.monotonic() + 30  # the server counts when it comes to it
     while "stale_statistics" not in kinds(found := read(SCAN)):
         assert time.monotonic() < deadline
-    assert next(one for one in found.faults if one.kind == "stale_statistics").code == "ANALYZE library_book"
+    assert next(one for one in found.faults if one.kind == "stale_statistics").code == 'ANALYZE "library_book"'
 
 
 def test_what_analyze_runs_is_rolled_back(books):
@@ -297,7 +410,7 @@ def test_the_tree_is_drawn_with_rows_and_conditions(books):
 
     assert drawn[0].startswith("Nested Loop")
     assert any(line.startswith("├─ Seq Scan on library_book") for line in drawn)
-    assert any("filter: (title = 't7'::text)" in line for line in drawn)
+    assert any("filter: (library_book.title = 't7'::text)" in line for line in drawn)
     assert any("└─ Index" in line and "using library_book_pkey" in line for line in drawn)
     assert "came 1" in drawn[0]
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError, connections
 
-from noa_perf.core.findings import Place
 from noa_perf.optimizer import capture, lineage
-from noa_perf.optimizer.callsite import relative
-from noa_perf.optimizer.fingerprint import statement
-from noa_perf.optimizer.plans import measured, predicates
+from noa_perf.optimizer.fingerprint import has_leading_wildcard, statement
+from noa_perf.optimizer.plans import access, measured, predicates
 from noa_perf.optimizer.plans.engines import ENGINES
 from noa_perf.optimizer.plans.fault import Fault
-from noa_perf.optimizer.plans.predicates import TableUse, Uses, uses_of
-from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
+from noa_perf.optimizer.plans.names import TableName, named
+from noa_perf.optimizer.plans.sources import READS, Source, sources, unnamed
+from noa_perf.optimizer.plans.tree import Plan
 from noa_perf.optimizer.sightings import Shape
 
-MIN_TABLE_ROWS = 1_000
-"""A scan of a smaller table is what any planner would choose."""
 MIN_MEAN_SECONDS = 0.001
 MIN_SHARE = 0.002
 """Share of all time in the database from which a statement's plan is read though it is not slow."""
-MAX_SELECTED = 0.3
-"""Share of a table's rows from which reading all of it is right."""
 DEEP_OFFSET = 1_000
-MAX_INDEX_COLUMNS = 4
+EXPLAINING = frozenset({"full_scan", "sort_without_index", "filter_removes_most", "deep_offset"})
+"""Kinds that say why many rows are read, and name a better cure than ``few_of_many`` can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,186 +81,87 @@ def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
         except DatabaseError as error:
             return Reading(None, [], f"Its plan could not be read ({type(error).__name__}).")
         try:
-            return Reading(plan, list(_Reader(asked, plan, connection, engine).faults()))
+            return Reading(plan, list(_faults(asked, plan, connection, engine, params)))
         except DatabaseError as error:
             return Reading(plan, [], f"What its tables hold could not be asked ({type(error).__name__}).")
 
 
-class _Reader:
-    def __init__(self, asked: Asked, plan: Plan, connection: Any, engine: Any) -> None:
-        self.asked = asked
-        self.plan = plan
-        self.connection = connection
-        self.engine = engine
-        self.uses: Uses | None = uses_of(asked.sql, connection.vendor)
+def _faults(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any) -> Iterator[Fault]:
+    """Yield the plan's faults, one for each table and kind."""
+    read = _sources(asked, plan, connection, engine)
+    told: set[tuple[str, str]] = set()
+    explained: set[str] = set()
+    for fault in _every(asked, plan, connection, engine, params, read):
+        mark = (fault.subject, fault.code or fault.kind)
+        if mark not in told:
+            told.add(mark)
+            explained |= {fault.subject} if fault.kind in EXPLAINING else set()
+            yield fault
+    yield from (one for one in _renamed(measured.few_of_many(plan), read) if one.subject not in explained)
 
-    def faults(self) -> Iterator[Fault]:
-        """Yield the plan's faults, one for each table and kind."""
-        yield from self._deep_offset()
-        yield from measured.faults(self.plan)
-        if self.uses is None:
-            return
-        yield from self._stale_statistics(self.uses)
-        told: set[tuple[str, str]] = set()
-        for node in self.plan.walk():
-            for fault in self._of_node(node, self.uses):
-                mark = (fault.subject, fault.code or fault.kind)
-                if mark not in told:
-                    told.add(mark)
-                    yield fault
 
-    def _of_node(self, node: PlanNode, uses: Uses) -> Iterator[Fault]:
-        if node.step is Step.SORT:
-            yield from self._sort(node, uses)
-            return
-        use = uses.tables.get(node.table)
-        if use is None or node.step not in (Step.SCAN, Step.INDEX_SCAN, Step.AUTOMATIC_INDEX):
-            return
-        rows = self.engine.table_rows(self.connection, use.name)
-        if rows < MIN_TABLE_ROWS:
-            return
-        if node.step is Step.AUTOMATIC_INDEX:
-            yield from self._automatic_index(use, rows)
-        else:
-            yield from self._scan(node, use, uses, rows)
+def _every(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any, read: list[Source]) -> Iterator[Fault]:
+    yield from _deep_offset(asked)
+    yield from _renamed(measured.faults(plan), read)
+    yield from _stale_statistics(connection, engine, read)
+    wildcard = asked.wildcard or has_leading_wildcard(params)
+    yield from access.faults(access.Facts(plan, read, connection, engine, asked.returned, wildcard))
 
-    def _scan(self, node: PlanNode, use: TableUse, uses: Uses, rows: int) -> Iterator[Fault]:
-        selected = self._selected(node, uses)
-        facts = {"table_rows": rows, "rows_selected": selected, "plan": self.plan.lines()}
-        if use.wrapped and not (use.equal or use.ranged):
-            column, function = use.wrapped[0]
-            yield Fault(
-                "function_hides_index",
-                _named(use.name),
-                f"{function}({column}) hides {use.name}.{column} from any index, so all {rows:,} rows are read",
-                f"Compare {column} itself, by a range (__gte, __lt) instead of a date part; or index the expression.",
-                evidence=facts,
-            )
-            return
-        columns = self._wanted(use, uses)
-        if use.liked and self.asked.wildcard and not use.equal:
-            column = use.liked[0]
-            yield Fault(
-                "leading_wildcard",
-                _named(use.name),
-                f"A pattern that starts with a wildcard on {use.name}.{column} reads all {rows:,} rows",
-                f"No B-tree index can help. Search {column} by full text (FTS5 on SQLite, SearchVector or a trigram "
-                "index on PostgreSQL), or by its beginning: __startswith.",
-                evidence=facts,
-            )
-            return
-        everything = selected is not None and selected > rows * MAX_SELECTED
-        if columns and not everything and (use.equal or use.ranged or node.repeated):
-            summary = f"Every run reads all {rows:,} rows of {use.name}" + (
-                ", for each outer row" if node.repeated else ""
-            )
-            yield self._index_fault("full_scan", use, columns, summary, facts)
 
-    def _selected(self, node: PlanNode, uses: Uses) -> float | None:
-        """Return about how many of the rows read are wanted; None where nothing tells."""
-        if node.actual is not None or node.rows is not None:
-            return node.actual if node.actual is not None else node.rows
-        return None if uses.aggregated or uses.limited else self.asked.returned
+def _sources(asked: Asked, plan: Plan, connection: Any, engine: Any) -> list[Source]:
+    vendor = connection.vendor
+    uses = predicates.uses_of(asked.sql, vendor)
+    if uses is None:
+        return []
+    views = _asked(engine, "views")(connection, [use.table for use in uses.tables()])
+    if views:
+        uses = predicates.uses_of(asked.sql, vendor, views) or uses
+    others = unnamed(plan, uses)
+    ancestors = _asked(engine, "ancestors")(connection, others) if others else {}
 
-    def _stale_statistics(self, uses: Uses) -> Iterator[Fault]:
-        ask = getattr(self.engine, "stale_statistics", None)
-        found = ask(self.connection, [use.name for use in uses.tables.values()]) if ask is not None else {}
-        for table, (changed, live) in found.items():
-            yield Fault(
-                "stale_statistics",
-                _named(table),
-                f"{changed:,} rows of {table} ({live:,} in all) changed since it was last analyzed",
-                f"Run ANALYZE {table}, so that the planner knows what is in it; see to it that autovacuum keeps up.",
-                f"ANALYZE {table}",
-                evidence={"changed": changed, "rows": live},
-            )
+    def cast_is_free(table: TableName, column: str, kind: str) -> bool:
+        return bool(_asked(engine, "cast_is_free")(connection, table, column, kind))
 
-    def _automatic_index(self, use: TableUse, rows: int) -> Iterator[Fault]:
-        columns = [(name, False) for name in dict.fromkeys([*use.joined, *use.equal])]
-        if columns:
-            summary = f"Every run builds an index of {use.name} ({rows:,} rows) and throws it away"
-            yield self._index_fault(
-                "automatic_index", use, columns, summary, {"table_rows": rows, "plan": self.plan.lines()}
-            )
+    return sources(plan, uses, ancestors, cast_is_free)
 
-    def _sort(self, node: PlanNode, uses: Uses) -> Iterator[Fault]:
-        aliases = {alias for alias, _, _ in uses.order}
-        if node.purpose != "ORDER BY" or len(aliases) != 1 or not uses.limited:
-            return
-        use = uses.tables.get(aliases.pop())
-        first = next((one for one in self.plan.walk() if one.table), None)
-        if use is None or first is None or first.table != use.alias or use.listed:
-            return
-        rows = self.engine.table_rows(self.connection, use.name)
-        columns = self._wanted(use, uses)
-        if rows >= MIN_TABLE_ROWS and columns:
-            summary = f"Every run sorts rows of {use.name} ({rows:,} in all) to return the first few"
-            facts = {"table_rows": rows, "plan": self.plan.lines()}
-            yield self._index_fault("sort_without_index", use, columns, summary, facts)
 
-    def _wanted(self, use: TableUse, uses: Uses) -> list[tuple[str, bool]]:
-        """Return the columns of the index that serves ``use``: equalities, then the order or one range."""
-        joined = [] if self._drives(use) else use.joined
-        columns = [(name, False) for name in dict.fromkeys([*use.equal, *joined])]
-        own = [(name, down) for alias, name, down in uses.order if alias == use.alias]
-        given = {name for name, _ in columns}
-        if own and len(own) == len(uses.order) and not use.listed:
-            columns += [(name, down) for name, down in own if name not in given]
-        else:
-            columns += [(name, False) for name in [*use.listed, *use.ranged][:1] if name not in given]
-        return columns[:MAX_INDEX_COLUMNS]
+def _asked(engine: Any, name: str) -> Callable[..., Any]:
+    """Return what ``engine`` answers a question by; an engine without an answer knows of nothing."""
+    return getattr(engine, name, lambda *about: {})
 
-    def _drives(self, use: TableUse) -> bool:
-        first = next((one for one in self.plan.walk() if one.table), None)
-        return first is not None and first.table == use.alias and not first.repeated
 
-    def _index_fault(
-        self, kind: str, use: TableUse, columns: list[tuple[str, bool]], summary: str, facts: dict[str, Any]
-    ) -> Fault:
-        model = lineage.model_of_table(use.name)
-        if model is None:
-            listed = ", ".join(f"{name} DESC" if down else name for name, down in columns)
-            code = f"CREATE INDEX ON {use.name} ({listed})"
-            return Fault(kind, use.name, summary, f"Create the index: {code}.", code, evidence=facts)
-        fields = {field.column: field.name for field in model._meta.concrete_fields}
-        names = [("-" if down else "") + fields.get(name, name) for name, down in columns]
-        code = f"models.Index(fields={names!r}, name={_index_name(model, names)!r})".replace("'", '"')
-        cure = f"Add {code} to {model.__name__}.Meta.indexes."
-        return Fault(
-            kind,
-            model.__name__,
-            summary,
-            cure,
+def _renamed(found: Iterator[Fault], read: list[Source]) -> Iterator[Fault]:
+    """Yield the faults under the names that a report gives to their tables."""
+    names = {node.table: named(source.table) for source in read for node in source.nodes}
+    for fault in found:
+        yield replace(fault, subject=names.get(fault.subject, fault.subject))
+
+
+def _stale_statistics(connection: Any, engine: Any, read: list[Source]) -> Iterator[Fault]:
+    stale = _asked(engine, "stale_statistics")
+    for source in read:
+        found = stale(connection, source.relations(*READS)).values()
+        if not found:
+            continue
+        changed, live = (sum(figures) for figures in zip(*found, strict=True))
+        code = f"{getattr(engine, 'ANALYZE', 'ANALYZE')} {source.table.quoted(connection)}"
+        yield Fault(
+            "stale_statistics",
+            named(source.table),
+            f"{changed:,} rows of {source.table} ({live:,} in all) changed since it was last analyzed",
+            f"Run {code}, so that the planner knows what is in it; see to it that autovacuum keeps up.",
             code,
-            _model_place(model),
-            evidence={"fields": names, **facts},
+            evidence={"changed": changed, "rows": live},
         )
 
-    def _deep_offset(self) -> Iterator[Fault]:
-        offset = statement(self.asked.sql).offset
-        if offset >= DEEP_OFFSET:
-            yield Fault(
-                "deep_offset",
-                _named(next(iter(lineage.tables(self.asked.sql)), "query")),
-                f"OFFSET {offset:,} reads and throws away that many rows",
-                "Page by key: keep the last row's order key and filter by it (__gt or __lt) instead of an offset.",
-            )
 
-
-def _named(table: str) -> str:
-    model = lineage.model_of_table(table)
-    return model.__name__ if model is not None else table
-
-
-def _index_name(model: Any, names: list[str]) -> str:
-    plain = "_".join(name.lstrip("-") for name in names)
-    return f"{model._meta.model_name[:10]}_{plain[:14]}_idx"[:30].replace("__", "_")
-
-
-def _model_place(model: Any) -> Place | None:
-    try:
-        file = inspect.getsourcefile(model)
-        line = inspect.getsourcelines(model)[1]
-    except (OSError, TypeError):
-        return None
-    return Place(file=relative(file), line=line, name=f"{model.__name__}.Meta.indexes") if file else None
+def _deep_offset(asked: Asked) -> Iterator[Fault]:
+    offset = statement(asked.sql).offset
+    if offset >= DEEP_OFFSET:
+        main = next(iter(lineage.tables(asked.sql)), "query")
+        yield Fault(
+            "deep_offset",
+            named(TableName.of_db_table(main)),
+            f"OFFSET {offset:,} reads and throws away that many rows",
+            "Page by key: keep the last row's order key and filter by it (__gt or __lt) instead of an offset.",
+        )

@@ -14,6 +14,7 @@ MIN_MISESTIMATED_ROWS = 100
 MANY_LOOPS = 1_000
 MOSTLY_REMOVED = 0.9
 MIN_REMOVED = 1_000
+BY_INDEX = (Step.SEARCH, Step.INDEX_SCAN, Step.BITMAP)
 JIT_SHARE = 0.3
 MIN_JIT_MS = 10.0
 
@@ -29,13 +30,49 @@ def faults(plan: Plan) -> Iterator[Fault]:
     yield from _jit(plan)
 
 
+def few_of_many(plan: Plan) -> Iterator[Fault]:
+    """Yield where an index finds many rows, of which the joins and sorts above leave few."""
+    for root in plan.roots:
+        if root.actual is None:
+            continue
+        returned = root.actual * (root.loops or 1)
+        node = max(_ungrouped(root), key=_found, default=root)
+        found = _found(node)
+        if found - returned < MIN_REMOVED or found - returned < found * MOSTLY_REMOVED:
+            continue
+        yield Fault(
+            "few_of_many",
+            node.table,
+            f"{node.detail} reads {found:,.0f} rows, and the statement returns {returned:,.0f}",
+            f"Find fewer rows from the start: give {node.index or 'an index'} the columns that are joined or sorted by "
+            "later, or put a condition on this table itself.",
+            evidence={"read": found, "returned": returned},
+        )
+
+
+def _ungrouped(node: PlanNode) -> Iterator[PlanNode]:
+    """Yield the nodes that read by an index and whose rows are not made into groups, which need them all."""
+    if node.step is Step.GROUP:
+        return
+    if node.step in BY_INDEX and node.table:
+        yield node
+    for child in node.children:
+        yield from _ungrouped(child)
+
+
+def _found(node: PlanNode) -> float:
+    rechecked: float = node.facts.get("rechecked", 0)
+    return ((node.actual or 0) + rechecked) * (node.loops or 1)
+
+
 def _misestimate(node: PlanNode) -> Iterator[Fault]:
-    if node.rows is None or node.actual is None or not node.loops or node.step is Step.OTHER:
+    if node.rows is None or node.actual is None or not node.loops or node.step in (Step.OTHER, Step.LIMIT):
         return
     expected, came = max(node.rows, 1.0), max(node.actual, 1.0)
     factor = max(expected / came, came / expected)
-    # Under a LIMIT a node is stopped early, and has no chance to bring what was expected.
-    if factor < MISESTIMATE or max(expected, came) < MIN_MISESTIMATED_ROWS or (came < expected and not node.table):
+    if factor < MISESTIMATE or max(expected, came) < MIN_MISESTIMATED_ROWS:
+        return
+    if came < expected and (node.stopped or not node.table):
         return
     grave = factor >= GRAVE_MISESTIMATE
     yield Fault(

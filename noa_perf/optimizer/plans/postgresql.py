@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 
+from noa_perf.optimizer.plans.names import TableName
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
 PREPARED = "noa_perf_explain"
+OPTIONS = "FORMAT JSON, VERBOSE"
+"""VERBOSE names the schema of each table, and the table of each column."""
 
 _NAMED = re.compile(r"%\(\w+\)s")
 _PLACEHOLDER = re.compile(r"%s|%%")
@@ -28,6 +32,11 @@ _STEPS = {
     "Sort": Step.SORT,
     "Incremental Sort": Step.SORT,
     "Hash": Step.HASH,
+    "Aggregate": Step.GROUP,
+    "Group": Step.GROUP,
+    "Unique": Step.GROUP,
+    "SetOp": Step.GROUP,
+    "Limit": Step.LIMIT,
     "Nested Loop": Step.NESTED_LOOP,
     "Subquery Scan": Step.SUBQUERY,
 }
@@ -47,7 +56,7 @@ def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = Fa
             if count and params is None:
                 rows = _explain_generic(cursor, sql, count)
             else:
-                options = "FORMAT JSON, ANALYZE, BUFFERS" if analyze else "FORMAT JSON"
+                options = f"{OPTIONS}, ANALYZE, BUFFERS" if analyze else OPTIONS
                 cursor.execute(f"EXPLAIN ({options}) {sql}", params)
                 rows = cursor.fetchall()
             transaction.set_rollback(True, using=connection.alias)
@@ -69,7 +78,7 @@ def _explain_generic(cursor: Any, sql: str, count: int) -> Any:
     cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     # The text holds percent signs that are no placeholders any more.
     cursor.execute(f"PREPARE {PREPARED} AS {numbered}".replace("%", "%%"), [])
-    cursor.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {PREPARED} ({', '.join(['NULL'] * count)})")
+    cursor.execute(f"EXPLAIN ({OPTIONS}) EXECUTE {PREPARED} ({', '.join(['NULL'] * count)})")
     return cursor.fetchall()
 
 
@@ -86,7 +95,7 @@ def _forget_prepared(connection: Any) -> None:
 def parse(document: list[dict[str, Any]]) -> Plan:
     """Return the tree of EXPLAIN's JSON ``document``."""
     top = document[0]
-    root = _node(top["Plan"], repeated=False)
+    root = _node(top["Plan"], repeated=False, workers=0)
     facts = {"execution_ms": top.get("Execution Time"), "planning_ms": top.get("Planning Time")}
     jit = top.get("JIT", {}).get("Timing", {}).get("Total")
     facts["jit_ms"] = jit
@@ -98,32 +107,94 @@ def parse(document: list[dict[str, Any]]) -> Plan:
     )
 
 
-def _node(raw: dict[str, Any], *, repeated: bool) -> PlanNode:
+def _node(raw: dict[str, Any], *, repeated: bool, workers: int) -> PlanNode:
     kind = raw["Node Type"]
-    loops = raw.get("Actual Loops")
-    total = raw.get("Actual Total Time")
+    figures = _Figures.of(raw, workers)
     node = PlanNode(
-        _STEPS.get(kind, Step.OTHER),
+        _step(raw),
         _detail(raw),
         table=raw.get("Alias", raw.get("Relation Name", "")),
+        relation=raw.get("Relation Name", ""),
+        schema=raw.get("Schema", ""),
         index=raw.get("Index Name", ""),
         purpose="ORDER BY" if kind in ("Sort", "Incremental Sort") else "",
-        condition=raw.get("Index Cond", raw.get("Hash Cond", raw.get("Merge Cond", ""))),
+        condition=raw.get("Index Cond", raw.get("Hash Cond", raw.get("Merge Cond", raw.get("Recheck Cond", "")))),
         filter=raw.get("Filter", raw.get("Join Filter", "")),
         repeated=repeated,
-        rows=raw.get("Plan Rows"),
-        actual=raw.get("Actual Rows"),
-        loops=loops,
-        removed=raw.get("Rows Removed by Filter"),
+        rows=figures.rows,
+        actual=figures.actual,
+        loops=figures.loops,
+        removed=figures.removed,
         cost=raw.get("Total Cost"),
-        ms=None if total is None else total * (loops or 1),
+        ms=figures.ms,
         facts=_facts(raw),
     )
+    if kind.startswith("Gather"):
+        workers = raw.get("Workers Planned", 0)
     for child in raw.get("Plans", []):
         relationship = child.get("Parent Relationship")
         again = (kind == "Nested Loop" and relationship == "Inner") or relationship == "SubPlan"
-        node.children.append(_node(child, repeated=repeated or again))
+        below = _node(child, repeated=repeated or again, workers=workers)
+        if _has_enough(raw, relationship):
+            _mark_stopped(below)
+        node.children.append(below)
     return node
+
+
+def _has_enough(raw: dict[str, Any], relationship: str | None) -> bool:
+    """Tell whether a node may leave the child of this relationship before that has brought all its rows."""
+    first_match = raw.get("Join Type") in ("Semi", "Anti") and relationship == "Inner"
+    # A subquery is asked for one row, or until a row is found, or for all: the plan does not tell which.
+    return raw["Node Type"] == "Limit" or first_match or relationship in ("InitPlan", "SubPlan")
+
+
+def _mark_stopped(node: PlanNode) -> None:
+    node.stopped = True
+    if node.step not in (Step.SORT, Step.HASH):  # these ask for all there is before they bring anything
+        for child in node.children:
+            _mark_stopped(child)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """A node's numbers: of one run each, and of all processes that share a run."""
+
+    rows: float | None
+    actual: float | None
+    loops: float | None
+    removed: float | None
+    ms: float | None
+
+    @classmethod
+    def of(cls, raw: dict[str, Any], workers: int) -> _Figures:
+        loops, total = raw.get("Actual Loops"), raw.get("Actual Total Time")
+        plain = cls(
+            raw.get("Plan Rows"),
+            raw.get("Actual Rows"),
+            loops,
+            raw.get("Rows Removed by Filter"),
+            None if total is None else total * (loops or 1),
+        )
+        return plain if not workers or not raw.get("Parallel Aware") else plain._together(workers, total)
+
+    def _together(self, workers: int, total: float | None) -> _Figures:
+        # What workers share is told per worker; the leader helps the less, the more there are (PostgreSQL's own rule).
+        share = workers + max(0.0, 1 - 0.3 * workers)
+        runs = self.loops or 1
+        return _Figures(
+            None if self.rows is None else self.rows * share,
+            None if self.actual is None else self.actual * runs,
+            None if self.loops is None else 1,
+            None if self.removed is None else self.removed * runs,
+            total,
+        )
+
+
+def _step(raw: dict[str, Any]) -> Step:
+    kind = raw["Node Type"]
+    # Without a condition the whole index is read, in its order.
+    whole = kind in ("Index Scan", "Index Only Scan") and "Index Cond" not in raw and "Order By" not in raw
+    return Step.INDEX_SCAN if whole else _STEPS.get(kind, Step.OTHER)
 
 
 def _detail(raw: dict[str, Any]) -> str:
@@ -154,31 +225,69 @@ def _facts(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("Lossy Heap Blocks"):
         facts["lossy_blocks"] = raw["Lossy Heap Blocks"]
         facts["exact_blocks"] = raw.get("Exact Heap Blocks", 0)
+    if raw.get("Rows Removed by Index Recheck"):
+        facts["rechecked"] = raw["Rows Removed by Index Recheck"]
     if raw.get("Strategy"):
         facts["strategy"] = raw["Strategy"]
     return facts
 
 
-def table_rows(connection: Any, table: str) -> int:
+def table_rows(connection: Any, table: TableName) -> int:
     """Return about how many rows ``table`` has, as the statistics tell."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT greatest(c.reltuples, coalesce(s.n_live_tup, 0))::bigint FROM pg_class c "
             "LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid WHERE c.oid = to_regclass(%s)",
-            ['"' + table.replace('"', '""') + '"'],
+            [table.quoted(connection)],
         )
         row = cursor.fetchone()
     return max(0, int(row[0])) if row else 0
 
 
-def stale_statistics(connection: Any, tables: list[str]) -> dict[str, tuple[int, int]]:
+def stale_statistics(connection: Any, tables: list[TableName]) -> dict[TableName, tuple[int, int]]:
     """Return, of ``tables``, those whose statistics are stale: rows changed since the last ANALYZE, and rows in all."""
+    by_text = {table.quoted(connection): table for table in tables}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname, n_mod_since_analyze, n_live_tup FROM pg_stat_all_tables "
-            "WHERE relid = ANY(SELECT to_regclass(quote_ident(t)) FROM unnest(%s::text[]) t) "
-            "AND n_live_tup >= 1000 AND (n_mod_since_analyze > n_live_tup * 0.2 "
+            "SELECT t, n_mod_since_analyze, n_live_tup FROM unnest(%s::text[]) t "
+            "JOIN pg_stat_all_tables ON relid = to_regclass(t) "
+            "WHERE n_live_tup >= 1000 AND (n_mod_since_analyze > n_live_tup * 0.2 "
             "OR coalesce(last_analyze, last_autoanalyze) IS NULL)",
-            [tables],
+            [list(by_text)],
         )
-        return {name: (changed, live) for name, changed, live in cursor.fetchall()}
+        return {by_text[text]: (changed, live) for text, changed, live in cursor.fetchall()}
+
+
+def ancestors(connection: Any, tables: list[TableName]) -> dict[TableName, list[TableName]]:
+    """Return the tables of which each of ``tables`` is a partition, or from which it inherits, nearest first."""
+    by_text = {table.quoted(connection): table for table in tables}
+    found: dict[TableName, list[TableName]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_ANCESTORS, [list(by_text)])
+        for text, schema, name in cursor.fetchall():
+            found.setdefault(by_text[text], []).append(TableName(name, schema))
+    return found
+
+
+_ANCESTORS = """
+    WITH RECURSIVE above AS (
+        SELECT t, inhparent, 1 AS depth FROM unnest(%s::text[]) t JOIN pg_inherits ON inhrelid = to_regclass(t)
+        UNION ALL
+        SELECT t, i.inhparent, depth + 1 FROM above JOIN pg_inherits i ON i.inhrelid = above.inhparent
+    )
+    SELECT t, nspname, relname FROM above JOIN pg_class c ON c.oid = inhparent
+    JOIN pg_namespace n ON n.oid = relnamespace ORDER BY t, depth
+"""
+
+
+def cast_is_free(connection: Any, table: TableName, column: str, kind: str) -> bool:
+    """Tell whether a cast of ``column`` to the type ``kind`` leaves its indexes usable: varchar to text does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT atttypid = to_regtype(%s) OR EXISTS (SELECT FROM pg_cast WHERE castsource = atttypid "
+            "AND casttarget = to_regtype(%s) AND castmethod = 'b') "
+            "FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            [kind, kind, table.quoted(connection), column],
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from noa_perf.optimizer.plans.names import TableName
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
 _ACCESS = re.compile(
@@ -20,6 +21,8 @@ _ACCESS = re.compile(
 _NAMED = re.compile(r"%\(\w+\)s")
 _SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST (?:\d+ )?TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
 _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
+_AS = re.compile(r"\bAS\b", re.IGNORECASE)
+_SEARCHED = re.compile(r"\((?P<condition>.*[=<>].*)\)$")
 
 
 def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = False) -> Plan:
@@ -60,8 +63,9 @@ def _node(detail: str) -> PlanNode:
     if how.startswith("AUTOMATIC"):
         return PlanNode(Step.AUTOMATIC_INDEX, detail, table)
     if access["verb"] == "SEARCH":
-        return PlanNode(Step.SEARCH, detail, table, index)
-    return PlanNode(Step.INDEX_SCAN if index else Step.SCAN, detail, table, index)
+        searched = _SEARCHED.search(how)
+        return PlanNode(Step.SEARCH, detail, table, index=index, condition=searched["condition"] if searched else "")
+    return PlanNode(Step.INDEX_SCAN if index else Step.SCAN, detail, table, index=index)
 
 
 def _mark_repeated(plan: Plan) -> None:
@@ -80,12 +84,22 @@ def _mark_repeated(plan: Plan) -> None:
                 below.repeated = True
 
 
-def table_rows(connection: Any, table: str) -> int:
+def table_rows(connection: Any, table: TableName) -> int:
     """Return about how many rows ``table`` has: its highest rowid, which costs one step down a B-tree."""
     with connection.cursor() as cursor:
         try:
-            cursor.execute(f"SELECT max(rowid) FROM {connection.ops.quote_name(table)}")  # noqa: S608  (quoted)
+            cursor.execute(f"SELECT max(rowid) FROM {table.quoted(connection)}")  # noqa: S608  (quoted)
         except DatabaseError:  # WITHOUT ROWID tables and views have none
             return 0
         row = cursor.fetchone()
     return int(row[0] or 0) if row and isinstance(row[0], int) else 0
+
+
+def views(connection: Any, tables: list[TableName]) -> dict[TableName, str]:
+    """Return the queries of all views, if one of ``tables`` is a view: the plan names what is beneath them alone."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
+        parts = [(name, _AS.split(sql, maxsplit=1)) for name, sql in cursor.fetchall()]
+    # A view that names its columns in parentheses is left out: its query may call them otherwise.
+    found = {TableName(name): query for name, (head, query) in parts if "(" not in head}
+    return found if any(view.is_same(table) for view in found for table in tables) else {}

@@ -20,6 +20,8 @@ class Step(Enum):
     AUTOMATIC_INDEX = "automatic index"
     SORT = "sort"
     HASH = "hash"
+    GROUP = "group"
+    LIMIT = "limit"
     NESTED_LOOP = "nested loop"
     SUBQUERY = "subquery"
     OTHER = "other"
@@ -34,6 +36,10 @@ class PlanNode:
     """The engine's own words."""
     table: str = ""
     """Alias or name of the table, as the statement names it."""
+    relation: str = ""
+    """Name of the table itself, where the plan tells it: a partition's, or that of a table beneath a view."""
+    schema: str = ""
+    """Schema of ``relation``."""
     index: str = ""
     """Name of the index used, if any."""
     purpose: str = ""
@@ -44,6 +50,8 @@ class PlanNode:
     """What is checked on each row that was read."""
     repeated: bool = False
     """Whether it runs once for each row of what encloses it."""
+    stopped: bool = False
+    """Whether it may be left before it brought all its rows, for a LIMIT or an EXISTS has enough."""
     rows: float | None = None
     """Rows that the planner expects, each time it runs."""
     actual: float | None = None
@@ -57,7 +65,7 @@ class PlanNode:
     ms: float | None = None
     """Milliseconds, all runs together, all below included."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Further facts: ``spill_kb``, ``lossy_blocks``, ``exact_blocks``, ``batches``."""
+    """Further facts: ``spill_kb``, ``lossy_blocks``, ``exact_blocks``, ``batches``, ``rechecked``."""
     children: list[PlanNode] = field(default_factory=list)
 
     def walk(self) -> Iterator[PlanNode]:
@@ -149,7 +157,7 @@ def _redacted(node: PlanNode) -> PlanNode:
 
 
 def _conditions(node: PlanNode) -> list[str]:
-    lines = [f"search: {node.condition}"] if node.condition else []
+    lines = [f"search: {node.condition}"] if node.condition and node.condition not in node.detail else []
     return lines + ([f"filter: {node.filter}"] if node.filter else [])
 
 
