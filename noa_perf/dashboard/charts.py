@@ -20,6 +20,9 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 8, 10, 24
 COLOURS = 6
 """Classes ``c0`` to ``c5``; the style sheet gives each a colour and a dash, for colour alone says nothing."""
 
+TINY = 1e-300
+"""Below this a float has not digits enough to be scaled; nothing that is counted comes near."""
+
 ROW, INDENT = 30, 22
 TREE_WIDTH = 720
 
@@ -135,7 +138,7 @@ def _filled(series: Series, window: Window) -> list[tuple[float, float]]:
 
 def nice(value: float) -> float:
     """Return the next of 1, 2, 5, 10, 20, … that is not below ``value``."""
-    if value <= 0:
+    if value < TINY:
         return 1.0
     power = 10.0 ** floor(log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.9999)

@@ -70,6 +70,11 @@ def test_the_scale_ends_at_a_round_number_above(value):
     assert re.match(r"^[125](\.0+)?e", f"{top:.5e}")
 
 
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1e-310])
+def test_what_is_next_to_nothing_has_a_scale(value):
+    assert charts.nice(value) == 1.0
+
+
 @given(st.lists(st.tuples(st.integers(1_000_000, 1_003_600), st.floats(0, 1e9)), min_size=1, max_size=80))
 def test_any_points_stay_inside_the_picture(points):
     svg = charts.draw(Chart(title="t", series=[Series(title="s", points=sorted(points))], kind="stacked"), WINDOW)
