@@ -34,11 +34,15 @@ class Figure(models.Model):
 
 
 class Series(models.Model):
-    """What a series is about, told once: a route, a folded statement, an N+1. Holds no parameter value."""
+    """What a series is about (a route, a folded statement, an N+1), and what was found out about it.
+
+    Holds no parameter value.
+    """
 
     kind = models.CharField(max_length=24)
     series = models.CharField(max_length=16)
     labels = models.JSONField(default=list, help_text="values, in the order of the kind's names")
+    notes = models.JSONField(null=True, help_text="facts by name, as the process that found them out last noted them")
 
     class Meta:
         """Which row is which."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from noa_perf.metrics.instruments import Instrument
 
 Labels = tuple[str, ...]
 Counts = dict[tuple[str, Labels], "Totals"]
 SeriesTotals = dict[tuple[str, Labels], "Totals"]
+Notes = dict[tuple[str, Labels], Mapping[str, Any]]
 
 OTHER = "(other)"
 MAX_CHILDREN = 200
@@ -74,11 +76,14 @@ class Recorder:
     ) -> None:
         """Add to a series of the rollup; ``labels`` are values in the order of the names in ``rollup.KINDS``."""
 
+    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> None:
+        """Keep ``facts`` (JSON-serialisable) with a series of the rollup, in place of those that were kept before."""
+
 
 class Tally(Recorder):
     """Counts in plain ints, within a fixed memory, until each sink drains what it wants."""
 
-    __slots__ = ("_children", "_counts", "_kinds", "_lock", "_series", "max_series", "started")
+    __slots__ = ("_children", "_counts", "_kinds", "_lock", "_notes", "_series", "max_series", "started")
 
     def __init__(self, max_series: int = 500) -> None:
         """Start from nothing; ``max_series`` bounds the series of each kind between two drains."""
@@ -91,6 +96,7 @@ class Tally(Recorder):
         self._lock = threading.Lock()
         self._counts: Counts = {}
         self._series: SeriesTotals = {}
+        self._notes: Notes = {}
         self._kinds: dict[str, int] = {}
         self._children: dict[str, int] = {}
 
@@ -128,6 +134,14 @@ class Tally(Recorder):
         if self.started is not None:
             self._begin()
 
+    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> None:
+        """Keep facts with a series, the latest only; what would be one too many is left out."""
+        with self._lock:
+            if len(self._notes) < self.max_series:
+                self._notes[kind, labels] = facts
+        if self.started is not None:
+            self._begin()
+
     def drain_counts(self) -> Counts:
         """Return what the instruments counted since the last time."""
         with self._lock:
@@ -138,6 +152,12 @@ class Tally(Recorder):
         """Return what the series counted since the last time."""
         with self._lock:
             drained, self._series, self._kinds = self._series, {}, {}
+        return drained
+
+    def drain_notes(self) -> Notes:
+        """Return the facts that were noted since the last time."""
+        with self._lock:
+            drained, self._notes = self._notes, {}
         return drained
 
     def _begin(self) -> None:
@@ -168,6 +188,7 @@ class Tally(Recorder):
 
 
 NOTHING = Recorder()
+_sources: list[Callable[[], None]] = []
 _current: Recorder = NOTHING
 
 
@@ -181,3 +202,14 @@ def use(recorder: Recorder) -> Recorder:
     global _current
     before, _current = _current, recorder
     return before
+
+
+def before_flush(source: Callable[[], None]) -> None:
+    """Call ``source`` in the writing thread before each flush: time for an app to note what takes long to find out."""
+    if source not in _sources:
+        _sources.append(source)
+
+
+def sources() -> tuple[Callable[[], None], ...]:
+    """Return what is to be called before a flush."""
+    return tuple(_sources)

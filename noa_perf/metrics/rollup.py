@@ -28,7 +28,7 @@ from noa_perf.core.muting import muted
 from noa_perf.metrics.conf import settings
 from noa_perf.metrics.exceptions import RollupUnavailable
 from noa_perf.metrics.instruments import ROLLUP_FAILURES, ROLLUP_LOST
-from noa_perf.metrics.recorder import OTHER, Labels, SeriesTotals, Tally, Totals
+from noa_perf.metrics.recorder import OTHER, Labels, Notes, SeriesTotals, Tally, Totals
 
 logger = logging.getLogger("noa_perf.metrics")
 
@@ -49,6 +49,10 @@ LONGEST_WAIT = 60.0
 """Seconds between tries, at most."""
 MAX_LABEL = 10_000
 """Characters of a label that are kept."""
+MAX_NOTES = 500
+"""Series whose notes wait for a database that is away."""
+MAX_NOTE = 30_000
+"""Characters of one series' notes, as JSON; longer ones are not kept."""
 
 
 class Writer:
@@ -66,6 +70,7 @@ class Writer:
         """Forget what waits to be written and take a new name, as a forked child has to."""
         self._lock = threading.Lock()
         self._pending: dict[int, SeriesTotals] = {}
+        self._notes: Notes = {}
         self._told: set[tuple[str, str]] = set()
         self._written: set[int] = set()
         self.process = uuid.uuid4().hex[:16]
@@ -93,7 +98,7 @@ class Writer:
             self._gather()
             dirty = [start for start in self._pending if start not in self._written]
             due = force or self._clock.monotonic() >= self._next_try
-            return bool(dirty) and due and self._try(dirty)
+            return bool(dirty or self._notes) and due and self._try(dirty)
 
     def _gather(self) -> None:
         start = int(self._clock.time()) // RESOLUTIONS[0] * RESOLUTIONS[0]
@@ -104,6 +109,9 @@ class Writer:
         if drained:
             _merge(self._pending.setdefault(start, {}), drained, self._tally.max_series)
             self._written.discard(start)
+        for key, facts in self._tally.drain_notes().items():
+            if key in self._notes or len(self._notes) < MAX_NOTES:
+                self._notes[key] = facts
         for done in [each for each in self._written if each != start]:
             del self._pending[done]
             self._written.discard(done)
@@ -177,6 +185,23 @@ class Writer:
             unique_fields=_target(self.database, ["kind", "resolution", "bucket", "series", "process"]),
             update_fields=["count", "seconds", "histogram", "extra"],
         )
+        self._note()
+
+    def _note(self) -> None:
+        from noa_perf.metrics.models import Series
+
+        notes = {(kind, digest(kind, labels)): (labels, facts) for (kind, labels), facts in self._notes.items()}
+        rows = [
+            Series(kind=kind, series=series, labels=_cut(labels), notes=_kept(facts))
+            for (kind, series), (labels, facts) in sorted(notes.items(), key=lambda each: each[0])
+        ]
+        Series._default_manager.using(self.database).bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=_target(self.database, ["kind", "series"]),
+            update_fields=["notes"],
+        )
+        self._notes = {}
 
     def _tell(self, named: Mapping[tuple[str, Labels], str]) -> None:
         from noa_perf.metrics.models import Series
@@ -205,8 +230,6 @@ class Problem:
 
 def diagnose(error: Exception, database: str) -> Problem:
     """Return what ``error`` means for the rollup on ``database``; asks the database for its tables."""
-    from noa_perf.metrics.models import Figure
-
     if database not in connections:
         return Problem(
             message=f"There is no database {database!r} for the rollup.",
@@ -214,19 +237,30 @@ def diagnose(error: Exception, database: str) -> Problem:
         )
     try:
         with muted():
-            missing = Figure._meta.db_table not in connections[database].introspection.table_names()
+            missing = _unmigrated(database)
     except Exception:
         # Inside a transaction that an error has broken no table can be asked for: go by the error.
         missing = isinstance(error, ProgrammingError)
     if missing:
         return Problem(
-            message=f"The rollup's tables are missing on database {database!r}.",
+            message=f"The rollup's tables are missing, or of an earlier release, on database {database!r}.",
             cure=f"Run manage.py migrate noa_perf_metrics --database={database}.",
         )
     return Problem(
         message=f"The rollup on database {database!r} cannot be used ({type(error).__name__}).",
         cure="See whether the database runs, is not locked, and lets this site's user read and write.",
     )
+
+
+def _unmigrated(database: str) -> bool:
+    from noa_perf.metrics.models import Figure, Series
+
+    connection = connections[database]
+    if Figure._meta.db_table not in connection.introspection.table_names():
+        return True
+    with connection.cursor() as cursor:
+        columns = connection.introspection.get_table_description(cursor, Series._meta.db_table)
+    return not {field.column for field in Series._meta.concrete_fields} <= {column.name for column in columns}
 
 
 def digest(kind: str, labels: Labels) -> str:
@@ -237,7 +271,25 @@ def digest(kind: str, labels: Labels) -> str:
 
 def _cut(labels: Labels) -> list[str]:
     # PostgreSQL's JSON takes neither NUL nor half a surrogate pair; one such label would hold up all the rest.
-    return [label[:MAX_LABEL].replace("\x00", "?").encode("utf-8", "replace").decode() for label in labels]
+    return [_clean(label[:MAX_LABEL]) for label in labels]
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "?").encode("utf-8", "replace").decode()
+
+
+def _kept(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return ``facts`` as they can be written; None where they are longer than is worth keeping."""
+    kept: dict[str, Any] = _cleaned(facts)
+    return kept if len(json.dumps(kept)) <= MAX_NOTE else None
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_clean(str(key)): _cleaned(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_cleaned(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else _clean(str(value))
 
 
 def _merge(into: SeriesTotals, drained: SeriesTotals, most: int) -> None:
@@ -291,6 +343,8 @@ class Line:
     total: Point
     points: tuple[Point, ...]
     """In order of time; steps in which nothing happened are left out."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What was found out about it, where that was asked for."""
 
 
 def read(
@@ -304,6 +358,7 @@ def read(
     series: Iterable[str] | None = None,
     process: str | None = None,
     detail: bool = True,
+    notes: bool = False,
     database: str | None = None,
 ) -> list[Line]:
     """Return the series of ``kind`` from ``since`` to ``until`` (seconds since 1970), dearest first.
@@ -311,7 +366,8 @@ def read(
     Figures are added up over all processes (or those of one ``process``, before they are thinned) and into steps of
     ``step`` seconds, a single one by default. ``top`` keeps the first by ``seconds`` or ``count``; ``series`` only the
     named ones. A bucket counts whole, at its beginning. Without ``detail`` there are counts and seconds alone, which
-    the database adds up: much quicker over long times. Raises :class:`RollupUnavailable`.
+    the database adds up: much quicker over long times. With ``notes`` there is what was found out too. Raises
+    :class:`RollupUnavailable`.
     """
     alias = database or settings().database
     with muted(), _readable(alias):
@@ -323,7 +379,7 @@ def read(
         if top is not None:
             dear = figures.values("series").annotate(by=Sum(by)).order_by("-by", "series")[:top]
             figures = figures.filter(series__in=[row["series"] for row in dear])
-        lines = _lines(kind, _rows(figures, step, detail), int(since), step, alias)
+        lines = _lines(kind, _rows(figures, step, detail), int(since), step, _Told(kind, alias, notes))
     return sorted(lines, key=lambda line: (-getattr(line.total, by), line.series))
 
 
@@ -379,21 +435,23 @@ def _rows(figures: Any, step: int | None, detail: bool) -> Iterator[tuple[Any, .
         yield name, bucket, count, seconds, {}, {}
 
 
-def _lines(kind: str, rows: Iterable[tuple[Any, ...]], since: int, step: int | None, alias: str) -> list[Line]:
+def _lines(kind: str, rows: Iterable[tuple[Any, ...]], since: int, step: int | None, told: _Told) -> list[Line]:
     steps: dict[str, dict[int, Totals]] = {}
     for name, bucket, *sums in rows:
         at = bucket // step * step if step else since
         steps.setdefault(name, {}).setdefault(at, Totals()).add(*sums)
-    told = _told(kind, list(steps), alias)
-    return [_line(kind, name, told.get(name, {}), since, sums) for name, sums in steps.items()]
+    known = told.of(list(steps))
+    return [_line(kind, name, *known.get(name, ({}, {})), since, sums) for name, sums in steps.items()]
 
 
-def _line(kind: str, name: str, labels: dict[str, str], since: int, steps: dict[int, Totals]) -> Line:
+def _line(
+    kind: str, name: str, labels: dict[str, str], notes: dict[str, Any], since: int, steps: dict[int, Totals]
+) -> Line:
     total = Totals()
     for each in steps.values():
         total.merge(each)
     points = tuple(_point(at, steps[at]) for at in sorted(steps))
-    return Line(kind=kind, series=name, labels=labels, total=_point(since, total), points=points)
+    return Line(kind=kind, series=name, labels=labels, total=_point(since, total), points=points, notes=notes)
 
 
 def add_row(totals: Totals, count: int, seconds: float, histogram: Mapping[str, int], extra: Mapping[str, int]) -> None:
@@ -407,13 +465,25 @@ def _point(at: int, totals: Totals) -> Point:
     )
 
 
-def _told(kind: str, names: Sequence[str], alias: str) -> dict[str, dict[str, str]]:
-    from noa_perf.metrics.models import Series
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Looks up what series are about."""
 
-    keys = KINDS.get(kind, ())
-    found: dict[str, dict[str, str]] = {}
-    for index in range(0, len(names), 500):
-        rows = Series._default_manager.using(alias).filter(kind=kind, series__in=names[index : index + 500])
-        for name, labels in rows.values_list("series", "labels"):
-            found[name] = dict(zip(keys, labels, strict=False))
-    return found
+    kind: str
+    alias: str
+    notes: bool
+
+    def of(self, names: Sequence[str]) -> dict[str, tuple[dict[str, str], dict[str, Any]]]:
+        """Return labels and notes by name."""
+        from noa_perf.metrics.models import Series
+
+        keys = KINDS.get(self.kind, ())
+        columns = ("series", "labels", "notes") if self.notes else ("series", "labels")
+        found: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+        for index in range(0, len(names), 500):
+            rows = Series._default_manager.using(self.alias).filter(
+                kind=self.kind, series__in=names[index : index + 500]
+            )
+            for name, labels, *notes in rows.values_list(*columns):
+                found[name] = dict(zip(keys, labels, strict=False)), (notes and notes[0]) or {}
+        return found

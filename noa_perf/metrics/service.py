@@ -46,7 +46,9 @@ class Service:
         self._arm()
 
     def flush(self, *, force: bool = False) -> None:
-        """Export and write what was counted. Raises nothing."""
+        """Ask the apps for what they have found out, export and write what was counted. Raises nothing."""
+        for source in recorder.sources():
+            self._safely(f"notes of {source.__module__}", source)
         self.export()
         writer = self.writer
         if writer is not None:

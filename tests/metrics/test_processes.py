@@ -184,7 +184,7 @@ def test_an_unmigrated_site_works(tmp_path):
         tmp_path,
     )
 
-    assert printed == "The rollup's tables are missing on database 'default'.\n"
+    assert printed == "The rollup's tables are missing, or of an earlier release, on database 'default'.\n"
 
 
 FOLDER = (

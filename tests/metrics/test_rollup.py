@@ -258,3 +258,38 @@ def test_odd_labels_are_kept_as_well_as_possible(database, clock, label):
     assert process.did(label)
 
     assert read(database, clock)[0].total.count == 1
+
+
+def test_what_was_found_out_is_kept_with_its_series(database, clock):
+    process, other = Process(clock, database), Process(clock, database)
+    process.did()
+    other.did()
+
+    process.tally.note("route", ("/",), {"cure": "first"})
+    process.writer.flush()
+    other.tally.note("route", ("/",), {"cure": "last \x00 \ud800", "at": (1, {"x": None})})
+    other.writer.flush()
+    (line,) = read(database, clock, notes=True)
+
+    assert line.notes == {"cure": "last ? ?", "at": [1, {"x": None}]}
+    assert line.total.count == 2
+    assert read(database, clock)[0].notes == {}
+
+
+def test_what_is_too_long_is_not_kept(database, clock):
+    process = Process(clock, database)
+    process.did()
+
+    process.tally.note("route", ("/",), {"plan": "x" * (rollup.MAX_NOTE + 1)})
+
+    assert process.writer.flush()
+    assert read(database, clock, notes=True)[0].notes == {}
+
+
+def test_notes_wait_within_bounds(database, clock):
+    process = Process(clock, database, max_series=3)
+
+    for number in range(9):
+        process.tally.note("route", (f"/{number}/",), {})
+
+    assert len(process.tally.drain_notes()) == 3

@@ -69,7 +69,7 @@ def test_an_unmigrated_database_is_named_with_its_cure(empty_database, clock, ta
     busy(writer, tally, clock, 3)
 
     (record,) = caplog.records
-    assert "tables are missing on database 'apart'" in record.message
+    assert "tables are missing, or of an earlier release, on database 'apart'" in record.message
     assert "manage.py migrate noa_perf_metrics --database=apart" in record.message
     assert "missing" in writer.problem.message
 
