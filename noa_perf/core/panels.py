@@ -10,7 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from django.utils.functional import Promise
+
 Cell = str | int | float | None
+Title = str | Promise
+"""Text that may be translated when it is shown."""
 
 
 class State(Enum):
@@ -107,6 +111,8 @@ class Column:
 
     title: str
     kind: Kind = Kind.TEXT
+    private: bool = False
+    """Whether only those who may operate the dashboard see what is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,12 +170,17 @@ class Text:
 Block = Verdict | Stat | Chart | Table | Tree | Text
 
 
+def tables(blocks: Sequence[Block]) -> list[Table]:
+    """Return the tables among ``blocks``: an export names one by its place here."""
+    return [block for block in blocks if isinstance(block, Table)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A page of an app: its blocks, and, where ``detail`` is given, one more page for each key."""
 
     slug: str
-    title: str
+    title: Title
     blocks: Callable[[Window], Sequence[Block]]
     detail: Callable[[str, Window], Sequence[Block]] | None = None
     """Return the blocks of one thing, or raise :class:`NotThere`."""
@@ -181,7 +192,7 @@ class Panel:
     """What one app shows: its verdicts for the overview, and its pages."""
 
     name: str
-    title: str
+    title: Title
     verdicts: Callable[[Window], Sequence[Verdict]]
     pages: Sequence[Page] = ()
     order: int = 100

@@ -6,7 +6,7 @@ import csv
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -29,8 +29,7 @@ WINDOWS = {"1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800}
 
 def may_view(request: HttpRequest) -> bool:
     """Tell whether the user may see the dashboard."""
-    user = request.user
-    return user.has_perm("noa_perf.view_dashboard") or user.has_perm("noa_perf.operate_dashboard")
+    return bool(request.user.has_perm("noa_perf.view_dashboard")) or may_operate(request)
 
 
 def overview(request: HttpRequest, site: AdminSite) -> HttpResponse:
@@ -39,8 +38,11 @@ def overview(request: HttpRequest, site: AdminSite) -> HttpResponse:
     sections = [
         (panel, _safely(panel.title, lambda panel=panel: panel.verdicts(window))) for panel in _allowed(request)
     ]
-    if request.GET.get("format") == "json":
+    wanted = request.GET.get("format")
+    if wanted == "json":
         return JsonResponse({panel.name: [_plain(one) for one in found] for panel, found in sections})
+    if wanted == "csv":
+        return _written("overview", _VERDICT_COLUMNS, [_line(panel, one) for panel, found in sections for one in found])
     return _drawn(request, site, "overview", window, title=_("Overview"), sections=sections)
 
 
@@ -52,7 +54,7 @@ def page(request: HttpRequest, site: AdminSite, slug: str, key: str = "") -> Htt
         raise Http404(_("There is no such page."))
     window = _window(request)
     try:
-        blocks = _blocks(found, key, window)
+        blocks = [_for(request, block) for block in _blocks(found, key, window)]
     except NotThere as error:
         raise Http404(str(error)) from None
     wanted = request.GET.get("format")
@@ -61,6 +63,26 @@ def page(request: HttpRequest, site: AdminSite, slug: str, key: str = "") -> Htt
     if wanted == "csv":
         return _csv(request, blocks, "-".join(part for part in (slug, key) if part))
     return _drawn(request, site, "page", window, title=found.title, page=found, key=key, blocks=blocks)
+
+
+def may_operate(request: HttpRequest) -> bool:
+    """Tell whether the user may do what changes something, and see what is private."""
+    return bool(request.user.has_perm("noa_perf.operate_dashboard"))
+
+
+def _for(request: HttpRequest, block: Block) -> Block:
+    """Return a block as this user may see it."""
+    if not isinstance(block, Table) or not any(column.private for column in block.columns) or may_operate(request):
+        return block
+    hidden = _("(hidden: needs the permission to operate)")
+    rows = [
+        replace(
+            row,
+            cells=[hidden if column.private else cell for column, cell in zip(block.columns, row.cells, strict=True)],
+        )
+        for row in block.rows
+    ]
+    return replace(block, rows=rows)
 
 
 def _allowed(request: HttpRequest) -> Sequence[panels.Panel]:
@@ -85,7 +107,7 @@ def _blocks(found: Page, key: str, window: Window) -> Sequence[Block]:
     return _safely(found.title, make)
 
 
-def _safely(title: str, make: Any) -> Sequence[Any]:
+def _safely(title: panels.Title, make: Any) -> Sequence[Any]:
     """Return what ``make`` returns; what it cannot show is said in its place, and never breaks the page."""
     try:
         with muted():
@@ -93,11 +115,11 @@ def _safely(title: str, make: Any) -> Sequence[Any]:
     except NotThere:
         raise
     except NoaPerfError as error:
-        return [Verdict(state=State.UNKNOWN, title=title, text=str(error))]
+        return [Verdict(state=State.UNKNOWN, title=str(title), text=str(error))]
     except Exception:
         logger.exception("the page %s could not be made", title)
         text = _("This could not be shown; the reason is in the log of noa_perf.dashboard.")
-        return [Verdict(state=State.UNKNOWN, title=title, text=text)]
+        return [Verdict(state=State.UNKNOWN, title=str(title), text=text)]
 
 
 def _drawn(request: HttpRequest, site: AdminSite, name: str, window: Window, **context: Any) -> HttpResponse:
@@ -117,7 +139,7 @@ def _drawn(request: HttpRequest, site: AdminSite, name: str, window: Window, **c
 
 
 def _csv(request: HttpRequest, blocks: Sequence[Block], name: str) -> HttpResponse:
-    tables = [block for block in blocks if isinstance(block, Table)]
+    tables = panels.tables(blocks)
     number = request.GET.get("table", "0")
     trouble = next((block for block in blocks if isinstance(block, Verdict) and block.state is State.UNKNOWN), None)
     if trouble is not None and not tables:
@@ -125,11 +147,22 @@ def _csv(request: HttpRequest, blocks: Sequence[Block], name: str) -> HttpRespon
     if not number.isdecimal() or len(number) > 3 or int(number) >= len(tables):
         raise Http404(_("There is no such table."))
     table = tables[int(number)]
+    return _written(name, [column.title for column in table.columns], [row.cells for row in table.rows])
+
+
+_VERDICT_COLUMNS = ("app", "state", "what", "text", "number", "threshold", "cure")
+
+
+def _line(panel: panels.Panel, one: Verdict) -> Sequence[panels.Cell]:
+    return panel.name, one.state.value, one.title, one.text, one.number, one.threshold, one.cure
+
+
+def _written(name: str, titles: Sequence[str], rows: Sequence[Sequence[panels.Cell]]) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     writer = csv.writer(response)
-    writer.writerow([column.title for column in table.columns])
-    writer.writerows([[_safe_cell(cell) for cell in row.cells] for row in table.rows])
+    writer.writerow(titles)
+    writer.writerows([[_safe_cell(cell) for cell in row] for row in rows])
     return response
 
 

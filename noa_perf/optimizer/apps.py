@@ -36,6 +36,7 @@ class OptimizerConfig(AppConfig):
             notify.install()
             metering.install()
             if apps.is_installed("noa_perf.metrics"):
-                from noa_perf.optimizer import panels
+                from noa_perf.optimizer import noting, panels
 
+                noting.install()
                 panels.install()

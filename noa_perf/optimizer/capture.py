@@ -186,6 +186,7 @@ def close_scope(closed: Scope) -> None:
     if closed.closed:
         return
     closed.closed = True
+    closed.elapsed = perf_counter() - closed.started
     if closed.parent is None:
         for listener in _listeners:
             try:
@@ -193,7 +194,7 @@ def close_scope(closed: Scope) -> None:
             except Exception:
                 faults.note("close_scope")
     for group in closed.groups.values():
-        group.slow_sample = None  # its values were wanted for its plan alone
+        group.slow_run = None  # its values were wanted for its plan alone
 
 
 def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:

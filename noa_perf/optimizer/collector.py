@@ -6,16 +6,16 @@ import os
 import threading
 from typing import Any
 
+from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.findings import Finding
-from noa_perf.optimizer import capture, lineage, report
+from noa_perf.optimizer import capture, lineage, parameters, report
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.detectors import allow, misuse
 from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.groups import Group, Verdict
-from noa_perf.optimizer.plans.advise import Reading
 from noa_perf.optimizer.plans.explainer import explainer
 from noa_perf.optimizer.scopes import Scope
-from noa_perf.optimizer.sightings import Route, Shape, Sighting
+from noa_perf.optimizer.sightings import Route, Sample, Shape, Sighting
 
 MAX_ROUTES = 1_000
 
@@ -23,9 +23,10 @@ MAX_ROUTES = 1_000
 class Collector:
     """Adds scopes up; a report that wants only what it caused has one of its own."""
 
-    def __init__(self, known: report.Known = lambda alias, folded: None) -> None:
+    def __init__(self, known: report.Known = lambda alias, folded: None, clock: Clock = SYSTEM) -> None:
         """Start from nothing; ``known`` looks up plans that were read already, with the values of slow runs."""
-        self._known = known
+        self.known = known
+        self._clock = clock
         self._lock = threading.Lock()
         self.reset()
 
@@ -53,7 +54,7 @@ class Collector:
             self.fetch += scope.fetch
             self._add_route(scope)
             for group in scope.groups.values():
-                self._add_shape(group)
+                self._add_shape(scope, group)
                 self._add_suspicions(scope, group)
             self._add_duplicates(scope)
 
@@ -79,17 +80,14 @@ class Collector:
                 "fetch_ms": self.fetch * 1000,
             }
 
-    def findings(self, *, read_plans: bool = True) -> list[Finding]:
-        """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request.
-
-        Without ``read_plans`` only plans that were read already count, and no query is run.
-        """
+    def seen(self) -> tuple[list[Sighting], list[Shape]]:
+        """Return what was seen so far."""
         with self._lock:
-            sightings, shapes = list(self.sightings.values()), list(self.shapes.values())
-        return report.findings(sightings, shapes, self._known if read_plans else self._known_or_unread)
+            return list(self.sightings.values()), list(self.shapes.values())
 
-    def _known_or_unread(self, alias: str, folded: str) -> Reading:
-        return self._known(alias, folded) or Reading(None, [], "Its plan was not read.")
+    def findings(self) -> list[Finding]:
+        """Return what is wrong, dearest first. Reads source files and plans: not for the path of a request."""
+        return report.findings(*self.seen(), self.known)
 
     def _add_route(self, scope: Scope) -> None:
         if scope.route not in self.routes and len(self.routes) >= MAX_ROUTES:
@@ -101,7 +99,7 @@ class Collector:
         route.execute += scope.execute
         route.fetch += scope.fetch
 
-    def _add_shape(self, group: Group) -> None:
+    def _add_shape(self, scope: Scope, group: Group) -> None:
         key = (group.alias, group.statement.folded)
         shape = self.shapes.get(key)
         if shape is None:
@@ -109,6 +107,19 @@ class Collector:
                 self._make_room(self.shapes)
             shape = self.shapes[key] = Shape(group.alias, group.statement.sql, group.statement.digest)
         shape.add(group)
+        if group.slow_run is not None:
+            shape.samples.append(self._sample(scope, group))
+
+    def _sample(self, scope: Scope, group: Group) -> Sample:
+        _, params = group.slow_run.sample
+        return Sample(
+            at=self._clock.time(),
+            ms=group.slow_run.seconds * 1000,
+            route=scope.route,
+            place=report.where(group).strip(),
+            parameters=parameters.masked(params),
+            values=parameters.shown(params) if settings().keep_parameters else None,
+        )
 
     def _add_suspicions(self, scope: Scope, group: Group) -> None:
         if group.verdict is Verdict.N_PLUS_ONE and not self.allows(group):

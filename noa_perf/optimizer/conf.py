@@ -33,6 +33,9 @@ class OptimizerSettings:
     """Management commands that are not watched, beside those that never end."""
     sample_rate: float = bounded(1.0, least=0.0, most=1.0)
     """Share of requests watched in detail; of the others only counts and times are kept."""
+    keep_parameters: bool = False
+    """Whether the values of a slow query's parameters are kept, in this process's memory alone, for who may operate
+    the dashboard; else only their types and sizes are."""
     max_groups: int = bounded(500, least=10, most=100_000)
     """Distinct queries (by shape and place) that one scope remembers; further ones are counted only."""
     max_fingerprints: int = bounded(2_000, least=10, most=1_000_000)

@@ -42,7 +42,7 @@ class Group:
         "rows",
         "site",
         "slow",
-        "slow_sample",
+        "slow_run",
         "slow_seconds",
         "stacks",
         "statement",
@@ -60,7 +60,7 @@ class Group:
         self.order = self.last = order
         self.count = self.failed = self.rows = self.slow = 0
         self.execute = self.fetch = self.max = self.slow_seconds = 0.0
-        self.slow_sample: tuple[str, Any] | None = None  # until the scope closes
+        self.slow_run: Any = None  # the longest slow one, with its values, until the scope closes
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
         self.last_hashes: tuple[int, ...] = ()

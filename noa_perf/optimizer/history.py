@@ -33,7 +33,7 @@ def rows(by: str, since: str) -> list[dict[str, Any]]:
     if not apps.is_installed("noa_perf.metrics"):
         raise CommandInputError('--by reads the rollup: add "noa_perf.metrics" to INSTALLED_APPS, and migrate.')
     until = time.time()
-    lines = rollup.read(SERIES[by], until - seconds_of(since), until, top=TOP)
+    lines = rollup.read(SERIES[by], until - seconds_of(since), until, top=TOP, notes=by == "nplusone")
     whole = sum(line.total.seconds for line in lines) or 1.0
     return [_row(line, whole) for line in lines]
 
@@ -53,12 +53,17 @@ def statement_of(fingerprint: str) -> dict[str, str]:
 
 def _row(line: Line, whole: float) -> dict[str, Any]:
     total = line.total
+    extra = dict(total.extra)
+    database = {"database_ms": extra.pop("database_us") / 1000} if "database_us" in extra else {}
+    found: dict[str, Any] = next(iter(line.notes.get("findings", ())), {})
     return {
         **line.labels,
+        **{key: found[key] for key in ("cure", "code", "change") if key in found},
+        **database,
         "count": total.count,
         "ms": total.seconds * 1000,
         "mean_ms": total.seconds * 1000 / max(1, total.count),
         "p95_ms": total.percentile(0.95) * 1000 if total.histogram else None,
         "share": total.seconds / whole,
-        **total.extra,
+        **extra,
     }

@@ -42,9 +42,10 @@ def closed(scope: Scope) -> None:
         to.count(QUERIES, ("ok",), scope.queries - scope.failed)
     if scope.failed:
         to.count(QUERIES, ("failed",), scope.failed)
-    seconds = scope.seconds
-    spread = {bucket(seconds): 1}
-    to.add("route", (scope.route,), 1, seconds, spread, queries=scope.queries, failed=scope.failed)
+    spread = {bucket(scope.elapsed): 1}
+    database = round(scope.seconds * 1_000_000)
+    counts = {"queries": scope.queries, "failed": scope.failed, "database_us": database}
+    to.add("route", (scope.route,), 1, scope.elapsed, spread, **counts)
     for group in scope.groups.values():
         _add(to, scope, group)
 
@@ -58,17 +59,27 @@ def _add(to: Recorder, scope: Scope, group: Group) -> None:
         count, slow, failed = round(count * weight), round(slow * weight), round(failed * weight)
         buckets = {index: round(many * weight) for index, many in buckets.items()}
     to.observe(QUERY_TIME, (alias, _KIND_NAMES[statement.kind]), count, seconds, buckets)
-    labels = (alias, statement.digest, statement.folded[:MAX_SQL])
+    labels = query_labels(alias, statement.digest, statement.folded)
     if slow or failed:
         to.add("query", labels, count, seconds, buckets, failed=failed, slow=slow)
         to.count(SLOW_QUERIES, (alias,), slow)
     else:
         to.add("query", labels, count, seconds, buckets)
     if group.verdict is Verdict.N_PLUS_ONE and allow.entry_for(group) is None:
-        subject = group.relation.subject if group.relation else statement.folded[:80]
         times = round(weight)
         to.count(N_PLUS_ONE, (alias,), times)
-        to.add("n_plus_one", (subject, where(group).strip(), scope.route), times, seconds, queries=count)
+        to.add("n_plus_one", n_plus_one_labels(group, scope.route), times, seconds, queries=count)
+
+
+def query_labels(alias: str, digest: str, folded: str) -> tuple[str, str, str]:
+    """Return the labels under which a statement is counted."""
+    return alias, digest, folded[:MAX_SQL]
+
+
+def n_plus_one_labels(group: Group, route: str) -> tuple[str, str, str]:
+    """Return the labels under which an N+1 is counted."""
+    subject = group.relation.subject if group.relation else group.statement.folded[:80]
+    return subject, where(group).strip(), route
 
 
 def capturing(deep: bool) -> Health:

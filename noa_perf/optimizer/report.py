@@ -34,11 +34,17 @@ Known = Callable[[str, str], plans.Reading | None]
 
 
 def findings(
-    sightings: Iterable[Sighting], shapes: Iterable[Shape], known: Known = lambda alias, folded: None
+    sightings: Iterable[Sighting],
+    shapes: Iterable[Shape],
+    known: Known = lambda alias, folded: None,
+    among: Iterable[Sighting] | None = None,
 ) -> list[Finding]:
-    """Return the findings behind ``sightings`` and ``shapes``, dearest first."""
+    """Return the findings behind ``sightings`` and ``shapes``, dearest first.
+
+    ``among`` is all that was seen, where ``sightings`` are only some of it: cures at one line must agree.
+    """
     seen, every = list(sightings), list(shapes)
-    crowded = _crowded(seen)
+    crowded = _crowded(seen if among is None else list(among))
     found: list[Finding] = []
     for sighting in seen:
         try:

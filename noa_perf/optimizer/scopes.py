@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
+from time import perf_counter
 from types import FrameType
 from typing import Any
 
@@ -72,6 +73,7 @@ class Hit:
 
     def judge(self, group: Group, added: float) -> None:
         """Note the longest time, and whether this query has become slow, ``added`` seconds later."""
+        longest = self.seconds >= group.max
         group.max = max(group.max, self.seconds)
         if self.was_slow:
             group.slow_seconds += added
@@ -79,7 +81,8 @@ class Hit:
             self.was_slow = True
             group.slow += 1
             group.slow_seconds += self.seconds
-            group.slow_sample = self.sample
+        if longest and self.was_slow:
+            group.slow_run = self
 
 
 class Scope:
@@ -106,6 +109,9 @@ class Scope:
         self.view: Any = None
         self.queries = self.failed = self.rows = self.transaction_statements = self.overflow = 0
         self.execute = self.fetch = 0.0
+        self.started = perf_counter()
+        self.elapsed = 0.0
+        """Seconds from opening to closing; a streaming response's with the time that its reader took."""
         self.groups: dict[Key, Group] = {}
         self.duplicates = Duplicates()
         self.lock = threading.RLock()

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from noa_perf.core.histogram import percentile
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
+
+MAX_SAMPLES = 5
+"""Slow runs that are kept of a statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One slow run of a statement."""
+
+    at: float
+    """Seconds since 1970 (UTC) at which its scope closed."""
+    ms: float
+    route: str
+    place: str
+    """Line of the site's code, and of the template, that ran it."""
+    parameters: tuple[str, ...]
+    """Type and size of each parameter."""
+    values: tuple[str, ...] | None = None
+    """What the parameters were, where the settings allow to keep that."""
 
 
 @dataclass(slots=True)
@@ -27,6 +46,8 @@ class Shape:
     longest: float = 0.0
     wildcard: bool = False
     buckets: Counter[int] = field(default_factory=Counter)
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    """The latest slow runs."""
 
     def add(self, group: Group) -> None:
         """Add what one scope saw."""

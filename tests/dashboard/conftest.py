@@ -11,7 +11,7 @@ from noa_perf.core.clock import SYSTEM
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
-from noa_perf.optimizer import collector
+from noa_perf.optimizer import collector, noting
 from noa_perf.optimizer.middleware import QueryMonitorMiddleware
 from tests.library.fill import fill
 from tests.library.models import Author, Book
@@ -35,6 +35,7 @@ def traffic(db, settings):
     try:
         for view in (books, books, count):
             QueryMonitorMiddleware(view)(RequestFactory().get(f"/{view.__name__}/"))
+        noting.Noter(collector.collector).note()
     finally:
         recorder.use(before)
     assert Writer(tally, SYSTEM, "default").flush(force=True)

@@ -94,14 +94,29 @@ def test_every_page_loads_without_an_error_fits_and_is_accessible(browser, schem
     assert browser.errors == []
 
 
-def test_the_page_of_one_statement(browser):
-    page = browser.open(HOME + "queries/")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("listed", "stats"), [("queries/", 5), ("routes/", 6), ("n-plus-one/", 4)])
+def test_the_page_of_one_thing(browser, listed, stats, scheme, width):
+    page = browser.open(HOME + listed, scheme=scheme, width=width)
     page.locator(".np td a").first.click()
 
-    assert page.locator(".np-stat").count() == 5
-    assert page.locator("svg.chart").count() >= 2
+    assert page.locator(".np-stat").count() == stats
+    assert page.locator("svg.chart").count() >= 1
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert Axe().run(page, context=".np").response["violations"] == []
     assert browser.errors == []
+
+
+def test_every_export_answers(browser):
+    for listed in PAGES:
+        page = browser.open(HOME + listed)
+        addresses = page.eval_on_selector_all(".np a[href*='format=']", "links => links.map(link => link.href)")
+        assert addresses
+        for address in addresses:
+            answer = page.request.get(address)
+            assert answer.status == 200
+            assert "html" not in answer.headers["content-type"]
+        page.context.close()
 
 
 def test_every_tab_window_and_fold_works(browser):

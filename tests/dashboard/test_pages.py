@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from noa_perf import optimizer
 from noa_perf.core import panels
 from noa_perf.core.clock import SYSTEM
 from noa_perf.core.panels import Column, Page, Panel, Row, State, Table, Verdict
+from noa_perf.metrics import recorder, rollup
+from noa_perf.metrics.models import Series
 from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
-from noa_perf.optimizer import capture
+from noa_perf.optimizer import capture, collector, noting
 from noa_perf.optimizer.scopes import Scope
 from tests.dashboard.conftest import staff
+from tests.library.models import Author
 
 pytestmark = pytest.mark.django_db
 HOME = "/admin/noa_perf/dashboard/"
@@ -26,6 +32,11 @@ PAGES = ["", "queries/", "routes/", "n-plus-one/", "slow/"]
 
 def blocks(client, address):
     return client.get(f"{HOME}{address}?format=json").json()["blocks"]
+
+
+def titled(found, title):
+    (block,) = [block for block in found if block["title"] == title]
+    return block
 
 
 def key_of(client, slug):
@@ -84,7 +95,7 @@ def test_nothing_wrong_reads_as_good_news(db, viewer):
     assert "Well done" in viewer.get(HOME + "n-plus-one/").content.decode()
 
 
-@pytest.mark.parametrize("slug", ["queries", "routes"])
+@pytest.mark.parametrize("slug", ["queries", "routes", "n-plus-one"])
 def test_the_page_of_one_thing(traffic, viewer, slug):
     key = key_of(viewer, slug)
 
@@ -99,10 +110,77 @@ def test_a_statement_shows_its_findings_with_line_and_cure(traffic, viewer):
     (table,) = [block for block in page["blocks"] if block["block"] == "table"]
     key = next(row["link"]["key"] for row in table["rows"] if "library_author.id = %s" in row["cells"][-1])
 
-    found = blocks(viewer, f"queries/{key}/")[-1]
+    found = titled(blocks(viewer, f"queries/{key}/"), "Findings")
 
     assert any("tests/dashboard/conftest.py" in str(row["cells"]) for row in found["rows"])
     assert any('.select_related("author")' in row["cells"] for row in found["rows"])
+
+
+def test_what_another_process_found_out_is_shown(traffic, viewer):
+    collector.collector.reset()
+
+    found = viewer.get(HOME + "?format=json").json()["optimizer"]
+    one = blocks(viewer, f"n-plus-one/{key_of(viewer, 'n-plus-one')}/")
+
+    assert found[0]["cure"] == '.select_related("author")'
+    assert one[0]["cure"] == '.select_related("author")'
+    assert "tests/dashboard/conftest.py" in str(titled(one, "Places"))
+
+
+def test_an_n_plus_one_leads_to_its_statement_and_its_route(traffic, viewer):
+    places = titled(blocks(viewer, f"n-plus-one/{key_of(viewer, 'n-plus-one')}/"), "Places")
+
+    links = [row["link"] for row in places["rows"] if row["link"]]
+
+    assert {link["page"] for link in links} == {"queries", "routes"}
+    for link in links:
+        assert viewer.get(f"{HOME}{link['page']}/{link['key']}/").status_code == 200
+
+
+def test_a_route_shows_its_n_plus_one_alone(traffic, viewer):
+    other = Tally()
+    other.add("n_plus_one", ("Other.thing", "at x.py:1", "/other/"), 3, 0.5, queries=9)
+    Writer(other, SYSTEM, "default").flush(force=True)
+
+    found = blocks(viewer, f"routes/{rollup.digest('route', ('(no route)',))}/")
+
+    assert [row["cells"][0] for row in titled(found, "N+1")["rows"]] == ["Book.author"]
+
+
+def test_a_slow_run_is_shown_without_its_values(traffic, viewer):
+    page = viewer.get(f"{HOME}queries/?format=json").json()
+    table = titled(page["blocks"], "Statements")
+    key = next(row["link"]["key"] for row in table["rows"] if "library_author.id = %s" in row["cells"][-1])
+
+    found = blocks(viewer, f"queries/{key}/")
+
+    assert {row["cells"][-1] for row in titled(found, "Slow runs")["rows"]} == {"int"}
+    assert "Slow runs with values" not in [block["title"] for block in found]
+
+
+def test_values_are_shown_where_they_are_kept_to_who_may_operate(db, settings):
+    settings.NOA_PERF = {"OPTIMIZER": {"SLOW_QUERY_MS": 0, "KEEP_PARAMETERS": True}}
+    collector.collector.reset()
+    tally = Tally()
+    before = recorder.use(tally)
+    try:
+        with optimizer.scope("block"):
+            list(Author.objects.filter(name="the secret"))
+        noting.Noter(collector.collector).note()
+    finally:
+        recorder.use(before)
+    Writer(tally, SYSTEM, "default").flush(force=True)
+
+    def seen_by(permission):
+        client = staff(permission)
+        found = blocks(client, f"queries/{key_of(client, 'slow')}/")
+        return str(titled(found, "Slow runs with values"))
+
+    assert "'the secret'" in seen_by("operate_dashboard")
+    hidden = seen_by("view_dashboard")
+    assert "secret" not in hidden
+    assert "needs the permission" in hidden
+    assert "secret" not in str(list(Series.objects.values_list("labels", "notes")))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -127,9 +205,34 @@ def test_a_table_as_csv(traffic, viewer):
     response = viewer.get(HOME + "routes/?format=csv")
 
     rows = list(csv.reader(io.StringIO(response.content.decode())))
-    assert rows[0] == ["route", "share", "total", "calls", "mean", "p95", "queries each"]
+    assert rows[0] == [
+        "route",
+        "share of database time",
+        "requests",
+        "mean",
+        "p95",
+        "in the database, each",
+        "queries, each",
+    ]
     assert rows[1][0] == "(no route)"
     assert "attachment" in response["Content-Disposition"]
+
+
+def test_each_table_of_a_page_has_its_own_export(traffic, viewer):
+    address = f"{HOME}queries/{key_of(viewer, 'queries')}/"
+    links = re.findall(r'href="(\?[^"]*format=csv[^"]*)"', viewer.get(address).content.decode())
+
+    heads = [viewer.get(address + html.unescape(link)).content.decode().splitlines()[0] for link in links]
+
+    assert len(heads) == len(set(heads)) >= 2
+
+
+def test_the_overview_as_csv(traffic, viewer):
+    response = viewer.get(HOME + "?format=csv")
+
+    rows = list(csv.reader(io.StringIO(response.content.decode())))
+    assert rows[0] == ["app", "state", "what", "text", "number", "threshold", "cure"]
+    assert rows[1][:3] == ["optimizer", "bad", "N+1"]
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_text(viewer):

@@ -66,7 +66,7 @@ def test_a_slow_query_is_explained_with_its_values_and_keeps_none(books, slow, o
     assert reading.plan.drawn()[1].strip() == "filter: (library_book.title = %s::text)"
     kept = json.dumps([reading.plan.drawn(), [fault.evidence for fault in reading.faults]])
     assert "secret" not in kept + repr(vars(own))
-    assert group.slow_sample is None
+    assert group.slow_run is None
 
 
 @pytest.mark.server

@@ -14,7 +14,7 @@ from noa_perf.core.clock import SYSTEM
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
-from noa_perf.optimizer import history
+from noa_perf.optimizer import collector, history, noting
 from noa_perf.optimizer.middleware import QueryMonitorMiddleware
 from tests.library.fill import fill
 from tests.library.models import Author, Book
@@ -26,11 +26,13 @@ pytestmark = pytest.mark.django_db
 def traffic(settings):
     settings.NOA_PERF = {"OPTIMIZER": {"ON_N_PLUS_ONE": "collect"}}
     fill()
+    collector.collector.reset()
     tally = Tally()
     before = recorder.use(tally)
     try:
         for view in (books, books, count):
             QueryMonitorMiddleware(view)(RequestFactory().get(f"/{view.__name__}/"))
+        noting.Noter(collector.collector).note()
     finally:
         recorder.use(before)
     assert Writer(tally, SYSTEM, "default").flush(force=True)
@@ -75,6 +77,20 @@ def test_reads_as_a_table(traffic, by, text):
 
     assert text in printed
     assert "p95 ms" in printed
+
+
+def test_a_route_tells_what_share_of_its_time_is_the_database_s(traffic):
+    (row,) = json.loads(report(by="route", format="json"))["rows"]
+
+    assert 0 < row["database_ms"] < row["ms"]
+    assert "% in the database)" in report(by="route")
+
+
+def test_an_n_plus_one_comes_with_the_cure_that_was_noted(traffic):
+    (row,) = json.loads(report(by="nplusone", format="json"))["rows"]
+
+    assert row["code"] == '.select_related("author")'
+    assert '.select_related("author")' in report(by="nplusone")
 
 
 def test_a_statement_of_past_traffic_is_explained_by_its_fingerprint(traffic):

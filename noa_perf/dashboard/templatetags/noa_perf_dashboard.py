@@ -7,15 +7,16 @@ from typing import Any
 from django import template
 from django.template.context import Context
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
-from noa_perf.core.panels import Chart, Column, Kind, Link, Row, Stat, Tree, Verdict
+from noa_perf.core.panels import Chart, Column, Kind, Link, Row, Stat, Table, Tree, Verdict, tables
 from noa_perf.dashboard import charts
 from noa_perf.dashboard.formats import brief, written
 
 register = template.Library()
 
 ICONS = {"good": "✓", "warn": "▲", "bad": "✕", "unknown": "?"}
-WORDS = {"good": "Good", "warn": "Look", "bad": "Bad", "unknown": "Unknown"}
+WORDS = {"good": _("Good"), "warn": _("Look"), "bad": _("Bad"), "unknown": _("Unknown")}
 
 
 @register.filter
@@ -33,7 +34,7 @@ def icon(verdict: Verdict) -> str:
 @register.filter
 def word(verdict: Verdict) -> str:
     """Return the word of a verdict's state."""
-    return WORDS[verdict.state.value]
+    return str(WORDS[verdict.state.value])
 
 
 @register.filter
@@ -44,9 +45,16 @@ def figure(stat: Stat) -> str:
 
 @register.filter
 def cells(row: Row, columns: list[Column]) -> list[dict[str, Any]]:
-    """Return each cell of a row with how it is to be written."""
+    """Return each cell of a row with how it is to be written; the row's link leads from its first cell of code."""
+    leading = next((column for column in columns if column.kind is Kind.CODE), None) if row.link else None
     return [
-        {"text": written(value, column.kind), "kind": column.kind.name.lower(), "value": value, "column": column}
+        {
+            "text": written(value, column.kind),
+            "kind": column.kind.name.lower(),
+            "value": value,
+            "column": column,
+            "leads": column is leading,
+        }
         for value, column in zip(row.cells, columns, strict=True)
     ]
 
@@ -64,6 +72,12 @@ def address(context: Context, link: Link | None) -> str:
         return ""
     key = f"{link.key}/" if link.key else ""
     return f"{context['home']}{link.page}/{key}?window={context['window'].name}"
+
+
+@register.simple_tag(takes_context=True)
+def table_number(context: Context, block: Table) -> int:
+    """Return which of its page's tables this is, from 0."""
+    return next(number for number, one in enumerate(tables(context["blocks"])) if one is block)
 
 
 @register.simple_tag(takes_context=True)

@@ -58,10 +58,10 @@ class Explainer:
     def closed(self, scope: Scope) -> None:
         """Take the slow queries of a closed scope; never waits."""
         for group in scope.groups.values():
-            sample = group.slow_sample
-            if sample is None or group.statement.kind not in EXPLAINED or not self._gains(group.alias):
+            run = group.slow_run
+            if run is None or group.statement.kind not in EXPLAINED or not self._gains(group.alias):
                 continue
-            sql, params = sample
+            sql, params = run.sample
             returned = group.rows / max(1, group.count)
             self.offer(Asked(group.alias, sql, returned, group.wildcard), group.statement.folded, params)
 

@@ -118,6 +118,14 @@ class Plan:
         """Return the plan without the values that its conditions may quote."""
         return replace(self, roots=tuple(_redacted(root) for root in self.roots))
 
+    def outline(self) -> dict[str, Any]:
+        """Return the plan as JSON-serialisable data: ``lines`` of text, and ``roots``.
+
+        Each node has ``title``, ``figures``, ``weight`` (its own share of the whole, 0 to 1, or None) and ``children``.
+        """
+        whole = sum(root.ms if root.ms is not None else root.cost or 0.0 for root in self.roots)
+        return {"lines": self.drawn(), "roots": [_outlined(root, whole) for root in self.roots]}
+
     def lines(self) -> list[str]:
         """Return the plan as indented lines of text, in the engine's own words."""
         return list(self._indented("  ", lambda node: node.detail))
@@ -144,6 +152,18 @@ class Plan:
             node, depth = pending.pop()
             yield step * depth + text(node)
             pending.extend((child, depth + 1) for child in reversed(node.children))
+
+
+def _outlined(node: PlanNode, whole: float) -> dict[str, Any]:
+    own = node.own_ms
+    if own is None and node.cost is not None:
+        own = max(0.0, node.cost - sum(child.cost or 0.0 for child in node.children))
+    return {
+        "title": node.detail,
+        "figures": node.figures(),
+        "weight": own / whole if own is not None and whole else None,
+        "children": [_outlined(child, whole) for child in node.children],
+    }
 
 
 def _redacted(node: PlanNode) -> PlanNode:

@@ -15,11 +15,14 @@ from noa_perf.optimizer.crawl import walk
 from noa_perf.optimizer.crawl.frontier import REASONS, Frontier
 
 HISTORY: dict[str, tuple[tuple[str, str], Callable[[dict[str, Any]], str]]] = {
-    "route": (("requests", "route"), lambda one: str(one.get("route", ""))),
+    "route": (
+        ("requests", "route"),
+        lambda one: f"{one.get('route', '')} ({one.get('database_ms', 0.0) / (one['ms'] or 1.0):.0%} in the database)",
+    ),
     "fingerprint": (("calls", "statement"), lambda one: f"{one.get('fingerprint', '')} {one.get('sql', '')}"[:100]),
     "nplusone": (
         ("times", "N+1"),
-        lambda one: " ".join(str(one.get(key, "")) for key in ("subject", "place", "route")),
+        lambda one: " ".join(str(one.get(key, "")) for key in ("subject", "place", "route", "code")),
     ),
 }
 
