@@ -47,7 +47,7 @@ def _row(line: Line, found: Mapping[str, Any]) -> Row:
     return Row(
         cells=(
             line.labels.get("subject", ""),
-            line.labels.get("place", "").removeprefix("at "),
+            line.labels.get("place", "").removeprefix("at ") or blocks.place(found.get("change")),
             line.labels.get("route", ""),
             line.total.count,
             line.total.extra.get("queries", 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from noa_perf.core.panels import Link, State, Verdict, Window
 from noa_perf.metrics import rollup
@@ -43,7 +44,12 @@ def _n_plus_one(lines: list[Line], whole: float) -> Verdict:
     return Verdict(
         state=State.BAD if share >= GRAVE_SHARE else State.WARN,
         title=_("N+1"),
-        text=_("%(many)d places fetch one by one; most time goes to %(subject)s %(place)s") % facts,
+        text=ngettext(
+            "%(many)d place fetches one by one: %(subject)s %(place)s",
+            "%(many)d places fetch one by one; most time goes to %(subject)s %(place)s",
+            len(lines),
+        )
+        % facts,
         number=_("%(share)s of database time") % {"share": f"{share:.0%}"},
         cure=n_plus_one.cure(n_plus_one.finding(lines[0])),
         evidence=link,
@@ -61,12 +67,18 @@ def _slow(lines: list[Line]) -> Verdict:
             state=State.GOOD, title=_("Slow"), text=_("No statement was slow."), evidence=link, threshold=threshold
         )
     grave = [line for line in found if line.total.percentile(0.95) * 1000 >= limit]
+    runs = sum(line.total.extra["slow"] for line in found)
     facts = {"many": len(found), "grave": len(grave)}
     return Verdict(
         state=State.BAD if grave else State.WARN,
         title=_("Slow"),
-        text=_("%(many)d statements were slow at times, %(grave)d of them as a rule") % facts,
-        number=_("%(runs)s slow runs") % {"runs": f"{sum(line.total.extra['slow'] for line in found):,}"},
+        text=ngettext(
+            "%(many)d statement was slow at times, %(grave)d as a rule",
+            "%(many)d statements were slow at times, %(grave)d of them as a rule",
+            len(found),
+        )
+        % facts,
+        number=ngettext("%(runs)s slow run", "%(runs)s slow runs", runs) % {"runs": f"{runs:,}"},
         evidence=link,
         threshold=threshold,
     )
