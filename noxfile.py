@@ -51,12 +51,12 @@ def interpreter(version: str) -> str | None:
     return next((each for each in candidates if shutil.which(each) and runs(each, version)), None)
 
 
-def install(session: nox.Session, group: str, constraints: str) -> None:
-    """Install noa_perf with a dependency group, at the versions pinned for this cell."""
+def install(session: nox.Session, groups: list[str], constraints: str) -> None:
+    """Install noa_perf with dependency groups, at the versions pinned for this cell."""
     session.install("-qq", "--upgrade", "-c", str(BUILD), "pip")
     session.install(
         "-qq", "--build-constraint", str(BUILD), "-c", f"constraints/{constraints}.txt",
-        "-e", ".", "--group", group,
+        "-e", ".", *(word for group in groups for word in ("--group", group)),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def start(session: nox.Session) -> str:
 def cell(session: nox.Session) -> None:
     """Run every test in one cell of the matrix; tests marked ``server`` start the servers that they need."""
     django = start(session)
-    install(session, "test", session.name)
+    install(session, ["test", "mysql"], session.name)
     assert_django(session, django)
     pytest(session, expect=django)
 
@@ -109,7 +109,7 @@ def py313_django61(session: nox.Session) -> None:
 def oscar(session: nox.Session) -> None:
     """A django-oscar site, which noa_perf has never seen; oscar names Django 5.2 and 6.0, so not 6.1."""
     django = start(session)
-    install(session, "oscar", "oscar")
+    install(session, ["oscar"], "oscar")
     assert_django(session, django)
     session.chdir("tests/thirdparty/oscar")
     pytest(session, expect=django)
@@ -138,9 +138,10 @@ def outcome(name: str, python: str) -> str:
 @nox.session(python=False)
 def constraints(session: nox.Session) -> None:
     """Resolve each environment anew, newest versions first, and write constraints/*.txt."""
+    mysql = ["--group", "mysql"]
     wanted = {
-        "py311-django52": ("3.11", "dev", ["django~=5.2.0"]),
-        "py313-django61": ("3.13", "dev", ["django~=6.1.0"]),
+        "py311-django52": ("3.11", "dev", ["django~=5.2.0", *mysql]),
+        "py313-django61": ("3.13", "dev", ["django~=6.1.0", *mysql]),
         "oscar": ("3.11", "oscar", []),
         "lint": ("3.11", "lint", ["django~=5.2.0"]),
         "docs": ("3.11", "docs", ["django~=5.2.0"]),

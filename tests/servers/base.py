@@ -107,6 +107,7 @@ class Server:
         done = subprocess.run(
             [self.paths[program], *map(str, arguments)],
             cwd=self.folder,
+            env=self._environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -122,6 +123,7 @@ class Server:
             process = subprocess.Popen(
                 [self.paths[program], *map(str, arguments)],
                 cwd=self.folder,
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -153,6 +155,10 @@ class Server:
             if dead or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name}: {what} did not come up ({dead or 'too slow'})\n{self._logs()}")
             time.sleep(0.02)
+
+    def _environment(self) -> dict[str, str]:
+        # The server's user may not write where we may, and what it leaves behind goes with the folder.
+        return {**os.environ, "TMPDIR": str(self.folder)}
 
     def _logs(self) -> str:
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in self.folder.glob("*.log"))

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from tests.servers.base import Server, Watchdog
 from tests.servers.chromium import Chromium
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 
-SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Chromium, Postgres)}
+SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Chromium, Mariadb, Postgres)}
 
 S = TypeVar("S", bound=Server)
 

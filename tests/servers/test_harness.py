@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
 from tests.servers import base
 from tests.servers.base import MissingServer, Server, Watchdog
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.servers.registry import get
 
 pytestmark = pytest.mark.server
+
+S = TypeVar("S", bound=Server)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +73,11 @@ def test_extensions_are_there(postgres, extension):
     postgres.query("primary", f"CREATE EXTENSION IF NOT EXISTS {extension}")
 
 
-@pytest.fixture
-def own() -> Iterator[Postgres]:
-    """A cluster that a test may break."""
+@contextmanager
+def own(cls: type[S]) -> Iterator[S]:
+    """A set of servers that a test may break."""
     watchdog = Watchdog()
-    server = Postgres(watchdog)
+    server = cls(watchdog)
     try:
         server.start()
         yield server
@@ -83,15 +87,71 @@ def own() -> Iterator[Postgres]:
     assert not server.folder.exists()
 
 
-def test_a_promoted_standby_takes_writes_when_the_primary_is_dead(own):
-    own.query("primary", "CREATE TABLE kept (x int)")
-    own.catch_up("standby1")
-    os.killpg(own.processes["primary"].pid, signal.SIGKILL)
+def test_a_promoted_standby_takes_writes_when_the_primary_is_dead():
+    with own(Postgres) as server:
+        server.query("primary", "CREATE TABLE kept (x int)")
+        server.catch_up("standby1")
+        os.killpg(server.processes["primary"].pid, signal.SIGKILL)
 
-    own.promote("standby1")
+        server.promote("standby1")
 
-    own.query("standby1", "INSERT INTO kept VALUES (1)")
-    assert own.query("standby1", "SELECT x FROM kept") == [(1,)]
+        server.query("standby1", "INSERT INTO kept VALUES (1)")
+        assert server.query("standby1", "SELECT x FROM kept") == [(1,)]
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Mariadb:
+    return get(Mariadb)
+
+
+@pytest.fixture
+def shop(mariadb) -> Iterator[Mariadb]:
+    """The pair with an empty database ``shop``."""
+    mariadb.query("primary", "CREATE OR REPLACE DATABASE shop")
+    mariadb.query("primary", "CREATE TABLE shop.line (x int)")
+    mariadb.catch_up("replica")
+    yield mariadb
+    mariadb.query("primary", "DROP DATABASE shop")
+    mariadb.catch_up("replica")
+
+
+def test_a_replica_follows_and_refuses_writes(shop):
+    shop.query("primary", "INSERT INTO shop.line VALUES (1)", user="site")
+    shop.catch_up("replica")
+
+    assert shop.query("replica", "SELECT x FROM shop.line") == [("1",)]
+    with pytest.raises(RuntimeError, match="read-only"):
+        shop.query("replica", "INSERT INTO shop.line VALUES (2)", user="site")
+
+
+def test_a_paused_replica_stays_behind_and_catches_up(shop):
+    shop.pause("replica")
+    try:
+        shop.query("primary", "INSERT INTO shop.line VALUES (1)")
+        # It has received what it does not replay.
+        (position,) = shop.query("primary", "SELECT @@gtid_binlog_pos")[0]
+        until(lambda: position in received(shop), f"{position} received")
+        assert shop.query("replica", "SELECT x FROM shop.line") == []
+    finally:
+        shop.resume("replica")
+    shop.catch_up("replica")
+    assert shop.query("replica", "SELECT x FROM shop.line") == [("1",)]
+
+
+def received(server: Mariadb) -> str:
+    return " ".join(value for row in server.query("replica", "SHOW SLAVE STATUS") for value in row)
+
+
+def test_a_promoted_replica_takes_writes_when_the_primary_is_dead():
+    with own(Mariadb) as server:
+        server.query("primary", "CREATE DATABASE shop; CREATE TABLE shop.line (x int)")
+        server.catch_up("replica")
+        os.killpg(server.processes["primary"].pid, signal.SIGKILL)
+
+        server.promote("replica")
+
+        server.query("replica", "INSERT INTO shop.line VALUES (1)", user="site")
+        assert server.query("replica", "SELECT x FROM shop.line") == [("1",)]
 
 
 def processes_in(folder: str) -> list[str]:
@@ -105,23 +165,30 @@ def processes_in(folder: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_however_the_run_ends(tmp_path, number):
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("postgres", signal.SIGKILL),
+        ("postgres", signal.SIGINT),
+        ("postgres", signal.SIGTERM),
+        ("mariadb", signal.SIGKILL),
+    ],
+)
+def test_nothing_is_left_however_the_run_ends(tmp_path, name, number):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     for folder in (tmp_path, *tmp_path.parents[:-1]):
         if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o711)  # the server's own user has to come through
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", "postgres"],
+        [sys.executable, "-m", "tests.servers", name],
         stdout=subprocess.PIPE,
         env=environment,
         text=True,
         start_new_session=True,
     )
     assert run.stdout is not None
-    lines = [run.stdout.readline() for _ in range(4)]
-    assert re.match(r"postgres primary: postgresql://", lines[0])
-    (folder,) = map(str, tmp_path.glob("noa-perf-postgres-*"))
+    assert re.match(rf"{name} primary: \w+://", run.stdout.readline())
+    (folder,) = map(str, tmp_path.glob(f"noa-perf-{name}-*"))
     assert processes_in(folder)
 
     run.send_signal(number)
