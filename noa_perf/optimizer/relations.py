@@ -255,11 +255,12 @@ def _many_to_many(queryset: Any, instance: Any, compared: dict[Any, Any]) -> _Or
     managers = [
         (field.related_model, field.remote_field.through, field.name, field.m2m_field_name())
         for field in model._meta.many_to_many
+        if hasattr(field, "m2m_field_name")  # tags, for one, are a relation to many of somebody's own making
     ]
     managers += [
         (one.related_model, one.through, one.get_accessor_name(), one.field.m2m_reverse_field_name())
         for one in model._meta.related_objects
-        if one.many_to_many
+        if one.many_to_many and hasattr(one.field, "m2m_reverse_field_name")
     ]
     for target, through, name, side in managers:
         own = frozenset(field for field in compared if field.model is through)

@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
 
@@ -352,6 +352,17 @@ def test_a_stream_without_an_end_is_closed(which):
     (found,) = json_report(9, f"/heavy/1/{which}/")["requests"]
 
     assert (found["status"], found["error"]) == (200, "")
+
+
+@pytest.mark.parametrize("url", ["/streamed/", "/heavy/1/endless/", "/heavy/1/torrent/"])
+def test_the_end_of_a_stream_closes_no_connection(url, monkeypatch):
+    """Its transaction would be broken; in a file, SQLite really closes."""
+    closed = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(url))
+
+    json_report(1, url)
+
+    assert closed == []
 
 
 def test_patterns_without_arguments_are_pages():

@@ -57,6 +57,17 @@ def test_a_models_own_truth_and_length_are_never_asked():
     assert len(watched) == len(bare)
 
 
+def test_a_relation_to_many_of_somebody_elses_making_is_passed_by(monkeypatch):
+    """A field for tags is ``many_to_many`` without the methods of Django's own."""
+    fill()
+    monkeypatch.delattr(Book._meta.get_field("tags"), "m2m_field_name")
+    monkeypatch.setattr(capture.faults, "counts", {})
+
+    (finding,) = findings_of(lambda: [list(book.tags.all()) for book in Book.objects.all()], "n_plus_one")
+
+    assert (finding.subject, capture.faults.total) == ("Tag.objects.all()", 0)
+
+
 def test_a_cursor_with_rows_of_its_own_kind_keeps_working(monkeypatch):
     monkeypatch.setattr(capture, "faults", capture.Faults())
     connection.ensure_connection()
