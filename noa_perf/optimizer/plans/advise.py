@@ -10,7 +10,7 @@ from django.db import DatabaseError, connections
 
 from noa_perf.optimizer import capture, lineage
 from noa_perf.optimizer.fingerprint import has_leading_wildcard, statement
-from noa_perf.optimizer.plans import access, measured, predicates
+from noa_perf.optimizer.plans import access, measured, parsing, predicates
 from noa_perf.optimizer.plans.engines import ENGINES
 from noa_perf.optimizer.plans.fault import Fault
 from noa_perf.optimizer.plans.names import TableName, named
@@ -73,7 +73,7 @@ def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
         return Reading(None, [], why)
     if statement(asked.sql).kind.value not in ("select", "update", "delete", "insert"):
         return Reading(None, [], "Only SELECT, INSERT, UPDATE and DELETE have a plan.")
-    if not predicates.is_single(asked.sql, connection.vendor):
+    if not parsing.is_single(asked.sql, connection.vendor):
         return Reading(None, [], "Only one statement at a time is explained, and one that can be parsed.")
     with capture.muted():
         try:

@@ -7,12 +7,12 @@ no value is needed, and none is kept. With ANALYZE the statement runs, in a tran
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 
+from noa_perf.optimizer.plans import parsing
 from noa_perf.optimizer.plans.names import TableName
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
@@ -20,8 +20,6 @@ PREPARED = "noa_perf_explain"
 OPTIONS = "FORMAT JSON, VERBOSE"
 """VERBOSE names the schema of each table, and the table of each column."""
 
-_NAMED = re.compile(r"%\(\w+\)s")
-_PLACEHOLDER = re.compile(r"%s|%%")
 _STEPS = {
     "Seq Scan": Step.SCAN,
     "Parallel Seq Scan": Step.SCAN,
@@ -48,7 +46,7 @@ def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = Fa
     With ``params`` the statement is planned for these values; without them, for any. ``analyze`` runs it, for at most
     ``timeout_ms`` milliseconds, and rolls back what it did.
     """
-    count = len([found for found in _PLACEHOLDER.findall(_NAMED.sub("%s", sql)) if found == "%s"])
+    count = parsing.placeholders(parsing.positional(sql))
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {int(timeout_ms)}")
@@ -73,8 +71,7 @@ def _forbid_writes(cursor: Any, sql: str) -> None:
 
 
 def _explain_generic(cursor: Any, sql: str, count: int) -> Any:
-    numbers = iter(range(1, count + 1))
-    numbered = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else f"${next(numbers)}", _NAMED.sub("%s", sql))
+    numbered = parsing.numbered(parsing.positional(sql), "$")
     cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     # The text holds percent signs that are no placeholders any more.
     cursor.execute(f"PREPARE {PREPARED} AS {numbered}".replace("%", "%%"), [])

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from noa_perf.optimizer.plans import parsing
 from noa_perf.optimizer.plans.names import TableName
 from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 
@@ -18,7 +19,6 @@ _ACCESS = re.compile(
     r"^(?P<verb>SCAN|SEARCH)\s+(?:TABLE\s+)?(?P<table>\S+)(?:\s+AS\s+(?P<alias>\S+))?"
     r"(?:\s+USING\s+(?P<how>.*?))?(?:\s+LEFT-JOIN)?$"
 )
-_NAMED = re.compile(r"%\(\w+\)s")
 _SORT = re.compile(r"^USE TEMP B-TREE FOR (?:LAST (?:\d+ )?TERMS? OF |RIGHT PART OF )?(?P<purpose>.+)$")
 _INDEX = re.compile(r"(?:COVERING )?INDEX (?P<index>[^\s(]+)")
 _AS = re.compile(r"\bAS\b", re.IGNORECASE)
@@ -31,8 +31,8 @@ def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = Fa
     SQLite has no ANALYZE of a plan: ``analyze`` changes nothing, and :attr:`Plan.analyzed` stays False.
     """
     with connection.cursor() as cursor:
-        positional = _NAMED.sub("%s", sql)
-        cursor.execute(f"EXPLAIN QUERY PLAN {positional}", [None] * positional.replace("%%", "").count("%s"))
+        positional = parsing.positional(sql)
+        cursor.execute(f"EXPLAIN QUERY PLAN {positional}", [None] * parsing.placeholders(positional))
         return parse(cursor.fetchall())
 
 
