@@ -70,6 +70,23 @@ def test_a_slow_query_is_explained_with_its_values_and_keeps_none(books, slow, o
 
 
 @pytest.mark.server
+def test_a_slow_query_of_mariadb_is_explained_with_its_values_and_keeps_none(maria, slow, own):
+    maria("CREATE TABLE library_book (id int PRIMARY KEY, title varchar(100), pages int)")
+    maria("INSERT INTO library_book SELECT seq, concat('t', seq), seq FROM seq_1_to_5000")
+    maria("ANALYZE TABLE library_book")
+    with capture.listening(own.closed), capture.quiet(), capture.scope("x") as scope:
+        maria("SELECT `id` FROM `library_book` WHERE `library_book`.`title` = %s", ["a very secret value"])
+    own.wait()
+
+    (group,) = scope.groups.values()
+    reading = own.reading("maria", group.statement.folded)
+    assert [fault.kind for fault in reading.faults] == ["full_scan"]
+    assert reading.plan.drawn()[1].strip() == "filter: library_book.title = %s"
+    kept = json.dumps([reading.plan.drawn(), [fault.evidence for fault in reading.faults]])
+    assert "secret" not in kept + repr(vars(own))
+
+
+@pytest.mark.server
 def test_it_uses_a_connection_of_its_own_and_gives_it_back(books, slow, own, monkeypatch):
     used = []
     real = advise.read

@@ -15,6 +15,7 @@ socket = mariadb.sock
 skip-name-resolve
 character-set-server = utf8mb4
 log-bin = binlog
+log-bin-trust-function-creators = 1
 binlog-format = ROW
 sync-binlog = 0
 innodb-flush-log-at-trx-commit = 0

@@ -71,8 +71,14 @@ def _scan(facts: Facts, source: Source, rows: int) -> Iterator[Fault]:
     everything = selected is not None and selected > rows * MAX_SELECTED
     again = any(node.repeated for node in nodes)
     if columns and not everything and (use.equal or use.ranged or again):
-        summary = f"Every run reads all {rows:,} rows of {source.table}" + (", for each outer row" if again else "")
+        summary = f"Every run reads all {rows:,} rows of {source.table}{_how_often(nodes)}"
         yield index_fault("full_scan", _wish(facts, source, columns), summary, evidence)
+
+
+def _how_often(nodes: list[PlanNode]) -> str:
+    if any("buffered" in node.facts for node in nodes):
+        return ", for each buffer of outer rows"
+    return ", for each outer row" if any(node.repeated for node in nodes) else ""
 
 
 def _hidden(source: Source, rows: int, evidence: dict[str, Any]) -> Fault:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import DatabaseError, connections
 
 from noa_perf.optimizer import capture, lineage
+from noa_perf.optimizer.exceptions import ExplainUnavailable
 from noa_perf.optimizer.fingerprint import has_leading_wildcard, statement
 from noa_perf.optimizer.plans import access, measured, parsing, predicates
 from noa_perf.optimizer.plans.engines import ENGINES
@@ -71,13 +72,15 @@ def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
     if engine is None:
         why = f"Plans cannot be read on {connection.vendor} ({asked.alias}); all else is measured there too."
         return Reading(None, [], why)
-    if statement(asked.sql).kind.value not in ("select", "update", "delete", "insert"):
+    if statement(asked.sql, connection.vendor).kind.value not in ("select", "update", "delete", "insert"):
         return Reading(None, [], "Only SELECT, INSERT, UPDATE and DELETE have a plan.")
     if not parsing.is_single(asked.sql, connection.vendor):
         return Reading(None, [], "Only one statement at a time is explained, and one that can be parsed.")
     with capture.muted():
         try:
             plan: Plan = engine.explain(connection, asked.sql, params, analyze=analyze)
+        except ExplainUnavailable as why:
+            return Reading(None, [], str(why))
         except DatabaseError as error:
             return Reading(None, [], f"Its plan could not be read ({type(error).__name__}).")
         try:
@@ -101,7 +104,7 @@ def _faults(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any)
 
 
 def _every(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any, read: list[Source]) -> Iterator[Fault]:
-    yield from _deep_offset(asked)
+    yield from _deep_offset(asked, plan.vendor)
     yield from _renamed(measured.faults(plan), read)
     yield from _stale_statistics(connection, engine, read)
     wildcard = asked.wildcard or has_leading_wildcard(params)
@@ -149,14 +152,18 @@ def _stale_statistics(connection: Any, engine: Any, read: list[Source]) -> Itera
             "stale_statistics",
             named(source.table),
             f"{changed:,} rows of {source.table} ({live:,} in all) changed since it was last analyzed",
-            f"Run {code}, so that the planner knows what is in it; see to it that autovacuum keeps up.",
+            f"Run {code}, so that the planner knows what is in it; see to it that {_keeper(connection)}.",
             code,
             evidence={"changed": changed, "rows": live},
         )
 
 
-def _deep_offset(asked: Asked) -> Iterator[Fault]:
-    offset = statement(asked.sql).offset
+def _keeper(connection: Any) -> str:
+    return "innodb_stats_auto_recalc is on" if connection.vendor == "mysql" else "autovacuum keeps up"
+
+
+def _deep_offset(asked: Asked, vendor: str) -> Iterator[Fault]:
+    offset = statement(asked.sql, vendor).offset
     if offset >= DEEP_OFFSET:
         main = next(iter(lineage.tables(asked.sql)), "query")
         yield Fault(

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from noa_perf.optimizer.plans import postgresql, sqlite
+from noa_perf.optimizer.plans import mariadb, postgresql, sqlite
 
-ENGINES: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
+ENGINES: dict[str, ModuleType] = {"mysql": mariadb, "postgresql": postgresql, "sqlite": sqlite}

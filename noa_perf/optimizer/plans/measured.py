@@ -87,18 +87,25 @@ def _misestimate(node: PlanNode) -> Iterator[Fault]:
 
 
 def _spill(node: PlanNode) -> Iterator[Fault]:
-    spilled = node.facts.get("spill_kb")
-    if spilled is None:
+    if "spill_kb" in node.facts:
+        told, memory = f"{node.facts['spill_kb']:,} kB", "work_mem"
+    elif "passes" in node.facts:
+        told, memory = f"{node.facts['passes']:,} merges of what", "sort_buffer_size"
+    else:
         return
     kind = "sort" if node.step is Step.SORT else "hash"
     yield Fault(
         f"{kind}_spill",
         node.table or node.detail,
-        f"{node.detail} went to disk: {spilled:,} kB did not fit into work_mem",
-        f"Raise work_mem for this statement (SET LOCAL work_mem), fetch fewer rows or columns, or "
+        f"{node.detail} went to disk: {told} did not fit into {memory}",
+        f"Raise {memory} for this statement ({_for_one(memory)}), fetch fewer rows or columns, or "
         f"{'give the order an index' if kind == 'sort' else 'let an index make the join'}.",
         evidence=dict(node.facts),
     )
+
+
+def _for_one(memory: str) -> str:
+    return f"SET LOCAL {memory}" if memory == "work_mem" else f"SET STATEMENT {memory} = ... FOR"
 
 
 def _many_loops(node: PlanNode) -> Iterator[Fault]:

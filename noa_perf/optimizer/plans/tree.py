@@ -65,7 +65,7 @@ class PlanNode:
     ms: float | None = None
     """Milliseconds, all runs together, all below included."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Further facts: ``spill_kb``, ``lossy_blocks``, ``exact_blocks``, ``batches``, ``rechecked``."""
+    """Further facts: ``spill_kb`` or ``passes``, ``lossy_blocks``, ``batches``, ``rechecked``, ``buffered``."""
     children: list[PlanNode] = field(default_factory=list)
 
     def walk(self) -> Iterator[PlanNode]:
@@ -84,9 +84,10 @@ class PlanNode:
     def figures(self) -> str:
         """Return what is known of rows, loops and time, as the end of a line."""
         parts = []
-        if self.rows is not None:
-            came = "" if self.actual is None else f", came {_number(self.actual)}"
-            parts.append(f"rows {_number(self.rows)} expected{came}")
+        expected = [] if self.rows is None else [f"rows {_number(self.rows)} expected"]
+        came = [] if self.actual is None else [f"came {_number(self.actual)}"]
+        if expected or came:
+            parts.append(", ".join(expected + came))
         if self.loops is not None and self.loops > 1:
             parts.append(f"{_number(self.loops)} times")
         if self.removed:
@@ -116,7 +117,7 @@ class Plan:
 
     def redacted(self) -> Plan:
         """Return the plan without the values that its conditions may quote."""
-        return replace(self, roots=tuple(_redacted(root) for root in self.roots))
+        return replace(self, roots=tuple(_redacted(root, self.vendor) for root in self.roots))
 
     def outline(self) -> dict[str, Any]:
         """Return the plan as JSON-serialisable data: ``lines`` of text, and ``roots``.
@@ -166,13 +167,13 @@ def _outlined(node: PlanNode, whole: float) -> dict[str, Any]:
     }
 
 
-def _redacted(node: PlanNode) -> PlanNode:
+def _redacted(node: PlanNode, vendor: str) -> PlanNode:
     return replace(
         node,
-        detail=fold(node.detail),
-        condition=fold(node.condition),
-        filter=fold(node.filter),
-        children=[_redacted(child) for child in node.children],
+        detail=fold(node.detail, vendor),
+        condition=fold(node.condition, vendor),
+        filter=fold(node.filter, vendor),
+        children=[_redacted(child, vendor) for child in node.children],
     )
 
 

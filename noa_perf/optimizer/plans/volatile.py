@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlglot
 from sqlglot import exp
+
+from noa_perf.optimizer.plans import parsing, volatile_mariadb
 
 HARMLESS = frozenset(
     """random setseed gen_random_uuid uuid_generate_v4 clock_timestamp timeofday statement_timestamp
@@ -18,17 +19,22 @@ def refusal(connection: Any, sql: str) -> str:
     """Return why ``sql`` must not be run by ANALYZE on ``connection``, or nothing where it may.
 
     A SELECT can do harm through a function, a write through a trigger or a default as well; what a sequence, a
-    notification or a remote call does is not undone by a rollback.
+    notification or a remote call does is not undone by a rollback, nor what a table's engine does without transactions.
     """
-    if connection.vendor != "postgresql":
+    find = _HARM.get(connection.vendor)
+    if find is None:
         return ""
-    tree = _parsed(sql)
+    tree = parsing.parsed(sql.replace("%s", "?"), connection.vendor)
     if tree is None:
         return "The statement could not be parsed, so nothing tells whether a rollback would undo it."
-    harm = _volatile(connection, _functions(tree)) + _side_effects(connection, tree)
+    harm = find(connection, tree, _functions(tree))
     if not harm:
         return ""
-    return f"It calls {', '.join(harm)}, which may do what no rollback undoes. Leave --analyze out."
+    return f"It uses {', '.join(harm)}, which may do what no rollback undoes. Leave --analyze out."
+
+
+def _harm_on_postgresql(connection: Any, tree: exp.Expr, functions: set[str]) -> list[str]:
+    return _volatile(connection, functions) + _side_effects(connection, tree)
 
 
 def _volatile(connection: Any, names: set[str]) -> list[str]:
@@ -70,15 +76,8 @@ _SEQUENCES = """
 
 def functions_of(sql: str) -> set[str] | None:
     """Return the names of the functions that ``sql`` calls, lower case; None where it cannot be parsed."""
-    tree = _parsed(sql)
+    tree = parsing.parsed(sql.replace("%s", "?"), "postgresql")
     return None if tree is None else _functions(tree)
-
-
-def _parsed(sql: str) -> exp.Expr | None:
-    try:
-        return sqlglot.parse_one(sql.replace("%s", "?"), read="postgres")
-    except (sqlglot.errors.SqlglotError, RecursionError):
-        return None
 
 
 def _functions(tree: exp.Expr) -> set[str]:
@@ -86,3 +85,6 @@ def _functions(tree: exp.Expr) -> set[str]:
     for node in tree.find_all(exp.Func):
         names |= {node.name.lower()} if isinstance(node, exp.Anonymous) else {one.lower() for one in node.sql_names()}
     return names
+
+
+_HARM = {"postgresql": _harm_on_postgresql, "mysql": volatile_mariadb.harm}

@@ -187,6 +187,6 @@ def _finding(wanted: Wanted, fault: Fault) -> Finding:
         change=fault.change,
         certain=fault.certain,
         alias=wanted.asked.alias,
-        sql=fold(wanted.asked.sql),
+        sql=fold(wanted.asked.sql, connections[wanted.asked.alias].vendor),
         evidence=fault.evidence,
     )
