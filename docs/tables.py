@@ -108,17 +108,18 @@ def metrics() -> dict[str, Rows]:
 
 
 def findings() -> dict[str, Rows]:
-    """Return a table of all kinds of findings, with the databases on which each can be seen."""
+    """Return a table of all kinds of findings by the databases on which each can be seen."""
     from noa_perf.optimizer.catalogue import CATALOGUE
 
-    return {"findings": [[f"`{kind}`", one.meaning, ", ".join(one.engines)] for kind, one in CATALOGUE.items()]}
+    rows = [[f"`{kind}`", one.meaning, *(seen.value for seen in one.seen)] for kind, one in CATALOGUE.items()]
+    return {"findings": rows}
 
 
 PAGES = {
     "settings": (settings, ["Key", "Type", "Default", "Meaning"]),
     "commands": (commands, ["Option", "Default", "Meaning"]),
     "checks": (checks, ["Id", "Meaning"]),
-    "findings": (findings, ["Kind", "Meaning", "Seen on"]),
+    "findings": (findings, ["Kind", "Meaning", "PostgreSQL", "MariaDB", "MySQL", "SQLite"]),
     "metrics": (metrics, ["Name", "Kind", "Labels", "Meaning"]),
 }
 

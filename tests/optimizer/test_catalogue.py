@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import noa_perf.optimizer
-from noa_perf.optimizer.catalogue import CATALOGUE
+from noa_perf.optimizer.catalogue import CATALOGUE, ENGINES, EVERYWHERE, Seen
 from noa_perf.optimizer.detectors import misuse
 
 HERE = Path(noa_perf.optimizer.__file__).parent
@@ -35,3 +37,26 @@ def strings(node: ast.AST) -> list[str]:
 
 def test_every_kind_is_listed_and_no_other():
     assert kinds() == set(CATALOGUE)
+
+
+TESTED = {"PostgreSQL": "test_plans_postgresql.py", "MariaDB": "test_plans_mariadb.py", "SQLite": "test_plans.py"}
+CLAIMED = [
+    (kind, engine)
+    for kind, entry in CATALOGUE.items()
+    for engine, seen in zip(ENGINES, entry.seen, strict=True)
+    if entry.seen is not EVERYWHERE and seen in (Seen.YES, Seen.ANALYZED)
+]
+
+
+@pytest.mark.parametrize(("kind", "engine"), CLAIMED)
+def test_what_is_claimed_of_a_database_is_tested_on_it(kind, engine):
+    tree = ast.parse(Path(__file__).with_name(TESTED[engine]).read_text())
+
+    assert kind in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+
+def test_nothing_is_claimed_of_mysql_that_needs_its_plans():
+    place = ENGINES.index("MySQL")
+
+    plans = [entry.seen[place] for entry in CATALOGUE.values() if entry.seen is not EVERYWHERE]
+    assert set(plans) == {Seen.UNTRIED, Seen.NO}
