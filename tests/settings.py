@@ -8,3 +8,4 @@ from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "noa_perf.dashboard", "tests.library"]
 MIDDLEWARE = [*MIDDLEWARE]
 TEMPLATES = [*TEMPLATES]
+TEMPLATES[0]["OPTIONS"]["libraries"] = {"packaged": "tests.library.packaged"}

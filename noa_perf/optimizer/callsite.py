@@ -3,6 +3,9 @@
 A site's stack is 40 to 60 frames deep and nearly all of it is Django. Here only the nearest few frames of
 application code count, each as code object and position (so that two calls on one line differ), and
 inside a template the node that was being rendered. That is enough to tell a loop from two single accesses.
+
+Installed apps that lie among the packages (a shop, a CMS) count apart: beyond a few frames of theirs the site's own
+are looked for, and the node of its template.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ MAX_SPOTS = 20_000
 MAX_WALK_AFTER_SITE = 24
 """Frames looked at beyond the last application frame found."""
 
-APPLICATION, PLUMBING, TEMPLATE, BRIDGE, EDGE = range(5)
+APPLICATION, PLUMBING, TEMPLATE, BRIDGE, EDGE, PACKAGE = range(6)
+CODE = frozenset({APPLICATION, PACKAGE})
+"""Code that a person may have to change: the site's own, and installed apps that are no mere tools."""
 
 LIBRARIES = frozenset(
     """
@@ -76,17 +81,47 @@ class Node(NamedTuple):
     contents: str
     path: str
 
+    @property
+    def own(self) -> bool:
+        """Whether the template is the site's own."""
+        return kinds[self.path] == APPLICATION
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where a query came from: told once for each distinct place."""
 
     frames: tuple[Frame, ...]
-    """Application frames, nearest first; empty inside a generic view or a template alone."""
+    """Frames of application code, nearest first; empty inside a generic view or a template alone."""
     node: Node | None
     """The innermost template node, if a template ran the query."""
     operations: tuple[str, ...]
     """Qualified names of the ORM's functions between the query and the application, outermost last."""
+    inner: int = 0
+    """How many of the frames lie between the query and the template's node."""
+
+    @property
+    def own(self) -> Frame | None:
+        """The nearest frame of the site's own code."""
+        return _own(self.frames)
+
+    @property
+    def own_inside(self) -> Frame | None:
+        """The same between the query and the template's node, if a template ran the query."""
+        return _own(self.frames[: self.inner] if self.node is not None else self.frames)
+
+    @property
+    def nearest(self) -> Frame | None:
+        """The nearest frame of the site's own code or, where it has none, of an installed app.
+
+        What an installed app does around a template is only how it came to be rendered.
+        """
+        rendered = self.node is not None and kinds[self.node.path] in CODE
+        return self.own or next(iter(self.frames[: self.inner] if rendered else self.frames), None)
+
+
+def _own(frames: tuple[Frame, ...]) -> Frame | None:
+    return next((one for one in frames if kinds[one.code.co_filename] == APPLICATION), None)
 
 
 class _Kinds(dict[str, int]):
@@ -130,7 +165,7 @@ def classify(filename: str) -> int:
         return APPLICATION  # a shell or exec: the person's own lines
     if not filename.startswith(_library_roots) and not any(name in filename for name in _PACKAGE_FOLDERS):
         return APPLICATION
-    return APPLICATION if filename.startswith(tuple(_roots_of_installed_apps())) else PLUMBING
+    return PACKAGE if filename.startswith(tuple(_roots_of_installed_apps())) else PLUMBING
 
 
 def _roots_of_installed_apps() -> list[str]:
@@ -169,13 +204,13 @@ def _new_spot(code: CodeType, offset: int) -> int:
     return spot
 
 
-def key_of(frame: FrameType | None) -> Key:  # noqa: C901  (the hot path: a call would cost more than a branch)
+def key_of(frame: FrameType | None) -> Key:  # noqa: C901, PLR0912  (the hot path: a call would cost more than a branch)
     """Return what tells the place of a query from any other place, walking out from ``frame``.
 
     This is the hot path: a dict look-up and a step for each frame, and nothing else but for what is kept.
     """
     parts: list[Any] = []
-    found = 0
+    found = packaged = 0
     node_found = False
     budget = MAX_WALK
     while frame is not None and budget:
@@ -202,6 +237,11 @@ def key_of(frame: FrameType | None) -> Key:  # noqa: C901  (the hot path: a call
                     parts.append(node.token.lineno if node.token else 0)
                     parts.append(node.token.contents if node.token else "")
                     budget = min(budget, MAX_WALK_AFTER_SITE * 2)
+        elif kind == PACKAGE:
+            if packaged < SITE_FRAMES and not (node_found and _renders_node(frame)):
+                parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
+                packaged += 1
+                budget = min(budget, MAX_WALK_AFTER_SITE)
         elif kind == BRIDGE:
             if code.co_name == "thread_handler":
                 parts.extend(carried.get())
@@ -218,7 +258,7 @@ def stack_of(frame: FrameType | None) -> int:
     while frame is not None:
         code = frame.f_code
         kind = kinds[code.co_filename]
-        if kind == APPLICATION:
+        if kind in CODE:
             parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
         elif kind == TEMPLATE and code.co_name == "render_annotated":
             node = frame.f_locals.get("self")
@@ -236,6 +276,8 @@ def stack_of(frame: FrameType | None) -> int:
 def site_of(frame: FrameType | None) -> Site:
     """Return the :class:`Site` of the query run from ``frame``; dear, so asked once for each distinct key."""
     frames: list[Frame] = []
+    found = {APPLICATION: 0, PACKAGE: 0}
+    inner = 0
     operations: list[str] = []
     node: Node | None = None
     budget = MAX_WALK
@@ -243,20 +285,22 @@ def site_of(frame: FrameType | None) -> Site:
         budget -= 1
         code = frame.f_code
         kind = kinds[code.co_filename]
-        if kind == APPLICATION:
-            if len(frames) < SITE_FRAMES and not (node is not None and _renders_node(frame)):
+        if kind in CODE:
+            if found[kind] < SITE_FRAMES and not (node is not None and _renders_node(frame)):
+                found[kind] += 1
+                inner += node is None
                 frames.append(Frame(code, _line(frame), frame.f_globals.get("__name__", "")))
         elif kind == TEMPLATE and code.co_name == "render_annotated":
             node = node or _node(frame.f_locals.get("self"))
         elif kind == BRIDGE and code.co_name == "thread_handler":
-            frames.extend(carried_frames.get()[: SITE_FRAMES - len(frames)])
+            frames.extend(carried_frames.get()[: max(0, SITE_FRAMES - len(frames))])
             break
         elif kind == EDGE:
             break
         elif not frames and node is None:
             operations.append(_operation(frame))
         frame = frame.f_back
-    return Site(tuple(frames), node, tuple(operations))
+    return Site(tuple(frames), node, tuple(operations), inner)
 
 
 def _line(frame: FrameType) -> int:

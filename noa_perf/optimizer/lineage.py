@@ -16,7 +16,7 @@ from typing import Any
 from django.apps import apps
 
 from noa_perf.optimizer.fingerprint import Kind
-from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.groups import Group, Verdict
 from noa_perf.optimizer.relations import Relation, RelationKind
 
 SINGLE = frozenset({RelationKind.FORWARD, RelationKind.REVERSE_ONE})
@@ -44,6 +44,10 @@ class Lineage:
     """Whether every step leads to one object, so that a join can fetch it."""
     rivals: tuple[Group, ...] = ()
     """Other queries of the scope that may as well have fetched those rows."""
+    again: bool = False
+    """Whether the root fetched rows of a parent model, and each was fetched again as a row of ``model``."""
+    near: Lineage | None = None
+    """The same from the nearest query of several rows on, where the root is further away than that."""
 
 
 @lru_cache(maxsize=2_048)
@@ -121,8 +125,42 @@ def prefetched_from(group: Group, others: Iterable[Group]) -> Group | None:
 def trace(group: Group, others: Iterable[Group] = ()) -> Lineage:
     """Follow ``group`` back to the query that a person wrote; ``others`` are all of its scope, once that is over."""
     scope = list(others)
-    found = _trace(group, _parent_of_many(group, scope))
+    found = _as_children(_trace(group, _parent_of_many(group, scope)), group, scope)
     return replace(found, rivals=_rivals(group, found, scope))
+
+
+def _as_children(found: Lineage, group: Group, others: list[Group]) -> Lineage:
+    """Go on to the list of a parent model's rows where the root fetches each of them as a row of a child model."""
+    root = found.root or (group if not found.path else None)
+    relation = root.relation if root is not None else None
+    if root is None or relation is None or not _asks_for_one_child(relation):
+        return found
+    above = [one._meta for one in apps.get_model(relation.model)._meta.get_parent_list()]
+    before = [one for one in others if one is not root and one.order < root.order]
+    if any(set(one.last_hashes) & set(root.last_hashes) and _is_one_of(one, above) for one in before):
+        return found  # the parent's row itself came one by one, by that key
+    lists = [one for one in before if one.rows >= root.count and any(_is_list_of(one, meta) for meta in above)]
+    if not lists:
+        return found
+    return replace(found, root=max(lists, key=lambda one: one.order), model=relation.model, again=True)
+
+
+def _asks_for_one_child(relation: Relation) -> bool:
+    """Tell whether a query of a model asks for one row by the key that it shares with a parent model."""
+    if relation.kind is not RelationKind.MODEL or relation.operation not in ("get", "first"):
+        return False
+    meta = apps.get_model(relation.model)._meta
+    keys = {meta.pk.name, *(one._meta.pk.name for one in meta.get_parent_list())}
+    return bool(meta.parents) and len(relation.filtered) == 1 and relation.filtered[0] in keys
+
+
+def _is_one_of(group: Group, metas: list[Any]) -> bool:
+    table = tables(group.statement.sql)[:1]
+    return group.rows <= group.count and any(table == (meta.db_table,) for meta in metas)
+
+
+def _is_list_of(group: Group, meta: Any) -> bool:
+    return tables(group.statement.sql)[:1] == (meta.db_table,) and _lists(group, meta.label)
 
 
 def _parent_of_many(group: Group, others: list[Group]) -> Group | None:
@@ -157,33 +195,37 @@ def _trace(group: Group, parent: Group | None) -> Lineage:
     path = [relation.name]
     single = relation.kind in SINGLE
     model, here = relation.model, parent
+    near: Lineage | None = None
     for _ in range(MAX_DEPTH):
         if here is None:
             break
         if here.prefetch is not None:
             prefix, root_model = here.prefetch
             path[:0] = prefix.split("__")
-            return Lineage(here.parent or here, root_model, tuple(path), False)
+            return Lineage(here.parent or here, root_model, tuple(path), False, near=near)
         joined = _join_path(here.statement.sql, model)
         if joined is None:
             break
         path[:0] = joined[1]
         model = joined[0]
         above = here.relation
-        if not _is_step(above) or above is None or here.parent is None or here.parent is here:
-            return Lineage(here, model, tuple(path), single)
+        if above is None or not _is_step(here, above) or here.parent is None or here.parent is here:
+            return Lineage(here, model, tuple(path), single, near=near)
+        if above.kind in MANY and near is None:
+            near = Lineage(here, model, tuple(path), single)
         path.insert(0, above.name)
         single = single and above.kind in SINGLE
         model, here = above.model, here.parent
-    return Lineage(here, model, tuple(path), single)
+    return Lineage(here, model, tuple(path), single, near=near)
 
 
-def _is_step(relation: Relation | None) -> bool:
+def _is_step(group: Group, relation: Relation) -> bool:
+    # Rows that were filtered or ordered anew are fetched by no prefetch: theirs is the queryset to change. Unless
+    # that runs for each row itself: then it is to be prefetched, and what it asks for picked in Python.
+    picked = group.verdict is Verdict.N_PLUS_ONE and not relation.filtered
     return (
-        relation is not None
-        and bool(relation.name)
-        # Rows that were filtered or ordered anew are fetched by no prefetch: theirs is the queryset to change.
-        and (relation.plain or relation.kind not in MANY)
+        bool(relation.name)
+        and (relation.plain or picked or relation.kind not in MANY)
         and relation.kind
         not in (
             RelationKind.DEFERRED,

@@ -8,20 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
-from noa_perf.optimizer import capture, lineage
-from noa_perf.optimizer.callsite import Frame, relative
+from noa_perf.optimizer import capture, lineage, places
+from noa_perf.optimizer.callsite import relative
 from noa_perf.optimizer.conf import settings
-from noa_perf.optimizer.cures import annotating, placing
+from noa_perf.optimizer.cures import annotating, duplicates, placing
 from noa_perf.optimizer.cures import n_plus_one as advice
-from noa_perf.optimizer.cures.cure import EAGER
+from noa_perf.optimizer.cures.cure import EAGER, Cure
 from noa_perf.optimizer.detectors import misuse
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.lineage import Lineage
 from noa_perf.optimizer.plans import advise as plans
 from noa_perf.optimizer.plans.fault import Fault
-from noa_perf.optimizer.reading import builders
+from noa_perf.optimizer.reading import asking, builders, templates
 from noa_perf.optimizer.reading.flow import Wanted
 from noa_perf.optimizer.reading.source import Builder
+from noa_perf.optimizer.relations import RelationKind
 from noa_perf.optimizer.sightings import Shape, Sighting
 
 logger = logging.getLogger("noa_perf.optimizer")
@@ -72,7 +73,7 @@ def _crowded(sightings: list[Sighting]) -> set[int]:
         if sighting.kind != "n_plus_one":
             continue
         path = annotating.joined_path(sighting.group, sighting.lineage)
-        builder = _builder(sighting, "annotate") if path else None
+        builder = _builder(sighting, sighting.lineage, "annotate") if path else None
         if builder is not None:
             line = (builder.file, builder.line, builder.name)
             by_line.setdefault(line, {}).setdefault(path, []).append(id(sighting))
@@ -80,15 +81,23 @@ def _crowded(sightings: list[Sighting]) -> set[int]:
 
 
 def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
-    group, chain = sighting.group, sighting.lineage
-    relation = group.relation
+    group = sighting.group
+    relation, chain = group.relation, asking.through_itself(sighting.lineage, group)
     cure = advice.cure_of(group, chain, crowded=crowded)
-    builder = _builder(sighting, cure.form) if cure.form != "loop" else None
+    builder = _builder(sighting, chain, cure.form) if cure.form != "loop" else None
+    if builder is None and chain is not None and chain.near is not None:
+        chain = chain.near
+        cure = advice.cure_of(group, chain, crowded=crowded)
+        builder = _builder(sighting, chain, cure.form)
+    if builder is None and chain is not None and chain.root is None:
+        cure = placing.unfetched(cure)
+    cure = placing.asked_elsewhere(cure, builder, group)
     cure = placing.placed(cure, builder, chain.root if chain is not None else None)
     subject = relation.subject if relation is not None else "query"
     unplaced = builder is None and cure.form in EAGER
-    change = _place(builder) or (None if unplaced else _at(group))
+    change = places.of_builder(builder or _of_model(sighting)) or (None if unplaced else places.change(group))
     advised = f"Add {cure.code} to {_target(builder, change)}: {cure.text}" if cure.form in EAGER else cure.text
+    advised += _of_parents(chain)
     each = sighting.count / sighting.scopes
     return Finding(
         kind="n_plus_one",
@@ -109,6 +118,22 @@ def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
     )
 
 
+def _of_model(sighting: Sighting) -> Builder | None:
+    """Return what built a queryset of a model that a template ran."""
+    relation, site = sighting.group.relation, sighting.group.site
+    if relation is None or relation.kind is not RelationKind.MODEL or site.own_inside is not None:
+        return None
+    return templates.handed(site.node, Wanted(relation.model, several=True))
+
+
+def _of_parents(chain: Lineage | None) -> str:
+    """Say that the rows have to be fetched as what they are, before relations of theirs can come along."""
+    if chain is None or not chain.again or not chain.path or chain.root is None:
+        return ""
+    child, parent = chain.model.rpartition(".")[2], lineage.model_of_sql(chain.root.statement.sql).__name__
+    return f" (That queryset fetches {parent}: it has to fetch {child} for this.)"
+
+
 def _target(builder: Builder | None, change: Place | None) -> str:
     """Say to what the code is to be added."""
     if builder is None:
@@ -127,29 +152,37 @@ def _write_loop(sighting: Sighting) -> Finding:
         summary=f"{each:.0f} writes one by one{where(sighting.group)}.",
         cure=cure.text,
         code=cure.code,
-        change=_at(sighting.group),
+        change=places.change(sighting.group),
         **_common(sighting),
     )
 
 
 def _duplicate(sighting: Sighting) -> Finding:
     first, others = sighting.group, sighting.others
-    again = [str(_at(other) or _node(other)) for other in others if other is not first]
+    groups = (first, *others)
+    again = [str(duplicates.spot(other, groups) or places.node(other)) for other in others if other is not first]
     more = f", again at {', '.join(dict.fromkeys(again))}" if again else ""
     each = sighting.count / sighting.scopes
-    at = _at(first) or _node(first)
+    cure = duplicates.cure_of(first, others)
     model = _model_of(first)
     return Finding(
         kind="duplicate",
         subject=model or _table_of(first) or "query",
         summary=f"{each:.0f}× the same query with the same values{where(first)}{more}.",
-        cure=f"Keep what {at} fetched and pass it on; nothing was written in between.",
-        code="",
+        cure=cure.text,
+        code=cure.code,
         severity="medium" if each > 2 else "low",
-        change=(_at(others[0]) if others else None) or _at(first),
+        change=duplicates.spot(groups[1] if others else first, groups)
+        or duplicates.spot(first, groups)
+        or _admin(sighting, cure),
         evidence={"again": list(dict.fromkeys(again)), "queries_per_scope": round(each, 1)},
         **_common(sighting),
     )
+
+
+def _admin(sighting: Sighting, cure: Cure) -> Place | None:
+    """Return the class of the ModelAdmin that the cure speaks of."""
+    return places.of_builder(builders.of_admin(sighting.view)) if cure.code else None
 
 
 def _misuse(sighting: Sighting) -> Finding | None:
@@ -158,11 +191,11 @@ def _misuse(sighting: Sighting) -> Finding | None:
         return None
     group = sighting.group
     frame = group.site.frames[0] if group.site.frames else None
-    change = _at(group)
+    change = places.at(group)
     if sighting.kind == "unread_columns":
         model = lineage.model_of_sql(group.statement.sql)
         builder = builders.find(group.site, sighting.view, Wanted(model._meta.label, several=True))
-        change = _place(builder) or change
+        change = places.of_builder(builder) or change
     elif frame is not None:
         change = Place(file=relative(frame.code.co_filename), line=confirmed.line, name=frame.code.co_qualname)
     return Finding(
@@ -269,15 +302,15 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
         cure=" ".join(advised) or _without_fault(plan, rare=p95 < limit),
         code=plan.faults[0].code if plan is not None and plan.faults else "",
         severity="high" if p95 >= limit else "low",
-        change=_at(group) if group else None,
+        change=places.change(group) if group else None,
         count=shape.slow,
         ms=shape.slow_seconds * 1000,
         alias=shape.alias,
         sql=_folded(shape)[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
-        where=_at(group) if group else None,
-        template=_node(group) if group else None,
+        where=places.at(group) if group else None,
+        template=places.node(group) if group else None,
         evidence={
             "runs": shape.count,
             "p95_ms": round(p95 * 1000, 1),
@@ -304,7 +337,7 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: Fault) -> Finding
         summary=f"{fault.summary}{where(group) if group else ''}.",
         cure=fault.cure,
         code=fault.code,
-        change=fault.change or (_at(group) if group else None),
+        change=fault.change or (places.change(group) if group else None),
         certain=fault.certain,
         count=shape.count,
         ms=shape.seconds * 1000,
@@ -312,16 +345,15 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: Fault) -> Finding
         sql=_folded(shape)[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
-        where=_at(group) if group else None,
-        template=_node(group) if group else None,
+        where=places.at(group) if group else None,
+        template=places.node(group) if group else None,
         evidence=fault.evidence,
     )
 
 
-def _builder(sighting: Sighting, form: str) -> Builder | None:
+def _builder(sighting: Sighting, chain: Lineage | None, form: str) -> Builder | None:
     """Return where the queryset is built whose rows are looped over; None where that is not known, or not readable."""
-    chain = sighting.lineage
-    if chain is None or not chain.model or not chain.path:
+    if chain is None or not chain.model or not (chain.path or chain.again):
         return None
     try:
         return _builder_of(sighting, chain, form)
@@ -347,8 +379,8 @@ def _common(sighting: Sighting) -> dict[str, Any]:
     group = sighting.group
     return {
         "route": sighting.route,
-        "where": _at(group),
-        "template": _node(group),
+        "where": places.at(group),
+        "template": places.node(group),
         "count": sighting.count,
         "ms": sighting.seconds * 1000,
         "alias": group.alias,
@@ -357,26 +389,9 @@ def _common(sighting: Sighting) -> dict[str, Any]:
     }
 
 
-def _at(group: Group) -> Place | None:
-    return _frame_place(group.site.frames[0]) if group.site.frames else None
-
-
-def _frame_place(frame: Frame) -> Place:
-    return Place(file=relative(frame.code.co_filename), line=frame.line, name=frame.code.co_qualname)
-
-
-def _node(group: Group) -> Place | None:
-    node = group.site.node
-    return Place(file=relative(node.path or node.template), line=node.line, name=node.template) if node else None
-
-
-def _place(builder: Builder | None) -> Place | None:
-    return Place(file=relative(builder.file), line=builder.line, name=builder.name) if builder is not None else None
-
-
 def where(group: Group) -> str:
     """Return where ``group`` came from, as the end of a sentence: `` at shop/views.py:41 (template list.html:8)``."""
-    at, node = _at(group), _node(group)
+    at, node = places.at(group), places.node(group)
     inside = f" (template {node.name}:{node.line})" if node else ""
     return (f" at {at}" if at else "") + inside
 

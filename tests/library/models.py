@@ -71,6 +71,22 @@ class Errand(models.Model):
         return Publisher.objects.count()
 
 
+class ItemQuerySet(models.QuerySet["Item"]):
+    def whole(self) -> ItemQuerySet:
+        """Stand for a method that fetches each item as what it is."""
+        return self
+
+
+class Item(models.Model):
+    name = models.CharField(max_length=50)
+
+    objects = ItemQuerySet.as_manager()
+
+
+class Atlas(Item):
+    scale = models.IntegerField(default=0)
+
+
 class Friend(models.Model):
     name = models.CharField(max_length=50)
     follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EAGER = frozenset({"select_related", "prefetch_related", "annotate"})
+EAGER = frozenset({"select_related", "prefetch_related", "annotate", "children"})
 """Forms that add a method to the queryset that fetches the rows."""
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models import QuerySet
 
 from noa_perf.optimizer.cures import annotating, statements
 from noa_perf.optimizer.cures.cure import Cure
@@ -41,7 +44,8 @@ def cure_of(group: Group, chain: Lineage | None, *, crowded: bool = False) -> Cu
             "Ask once for all rows: one statement with WHERE ... IN (...) or a JOIN, before the loop.",
         )
     if relation.kind is RelationKind.MODEL:
-        return _of_model(relation, group)
+        again = chain is not None and chain.again
+        return _of_children(relation, group) if again else _of_model(relation, group)
     if relation.kind is RelationKind.REFRESH:
         return _in_bulk(relation, "Reload all objects in one query instead of one by one")
     if relation.kind is RelationKind.PREFETCH:
@@ -85,11 +89,37 @@ def write_cure(group: Group) -> Cure:
     return Cure(form, text.format(model=model))
 
 
+def _of_children(relation: Relation, group: Group) -> Cure:
+    """Return the cure for rows of a parent model, each fetched again as a row of the child model."""
+    model = apps.get_model(relation.model)
+    parent = model._meta.get_parent_list()[-1]
+    # An attribute that fetches the child (`.specific`, say) has a queryset's method of that name beside it, as a rule.
+    named = [frame.code.co_name for frame in group.site.frames]
+    method = next((name for name in named if _has_own_method(parent, name)), "")
+    if method:
+        return Cure(
+            f".{method}()", f"it fetches each {parent.__name__} as the {model.__name__} that it is.", "children"
+        )
+    code = f"{model.__name__}.objects"
+    text = f"Each {parent.__name__} of a list is fetched again, as a {model.__name__}: have {code} fetch the list"
+    return Cure(code, f"{text}, or one {code}.in_bulk(ids) all of them.")
+
+
+def _has_own_method(model: Any, name: str) -> bool:
+    queryset = type(model._default_manager.all())
+    return hasattr(queryset, name) and not hasattr(QuerySet, name)
+
+
 def _of_model(relation: Relation, group: Group) -> Cure:
     model = _model_name(relation.model)
     fields, varying = relation.filtered, statements.varying(group)
     key = fields[0] if len(fields) == 1 else ""
     operation = relation.operation
+    joined = statements.foreign(group, relation.model)
+    if joined:
+        return Cure("", f"Ask once for all rows, before the loop: compare {joined} with a list, and group them by it.")
+    if not varying and statements.beyond_fields(group.statement.sql):
+        return Cure("", "Ask once for all rows, before the loop: in a statement that has the conditions of all runs.")
     if operation in ("get", "first", "last") and key and _unique(relation.model, key):
         return _in_bulk(relation, "Fetch all that the loop needs before it", "" if _is_pk(relation.model, key) else key)
     if any(lookup for _, lookup in varying) or (relation.lookups and relation.lookups <= RANGES):
@@ -148,11 +178,14 @@ def _in_bulk(relation: Relation, lead: str, field: str = "") -> Cure:
 def _of_one_owner(relation: Relation, group: Group) -> bool:
     """Tell whether all runs ask the same object, for other rows of it each time."""
     varying = {name for name, _ in statements.varying(group, relation.target)}
+    if not varying and group.statement.batched and relation.filtered:  # a list of its own in each run
+        runs = zip(group.first_hashes, group.last_hashes, strict=False)
+        return any(first == last == relation.owner for first, last in runs)
     return bool(varying) and varying <= set(relation.filtered)
 
 
 def _in_one_go(relation: Relation, group: Group) -> Cure:
-    name = statements.varying(group)[0][0]
+    name = next((name for name, _ in statements.varying(group)), relation.filtered[0])
     code = f".filter({name}__in=...)"
     owner = _model_name(relation.model).lower()
     text = f"All runs ask one {owner}. Ask it once, before the loop: {owner}.{relation.name}{code}"

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from noa_perf.optimizer import lineage
+from noa_perf.optimizer.callsite import APPLICATION, PACKAGE, kinds, relative
 from noa_perf.optimizer.cures import statements
 from noa_perf.optimizer.cures.cure import EAGER, Cure
 from noa_perf.optimizer.groups import Group
@@ -36,6 +37,32 @@ def placed(cure: Cure, builder: Builder | None, root: Group | None) -> Cure:
         asked = f"`{builder.text}` in the template asks for the rows"
         return Cure(cure.code, f"{asked}: fetch them in Python, with {cure.code}, and hand them to it; {cure.text}")
     return _beside(cure, builder, root)
+
+
+def unfetched(cure: Cure) -> Cure:
+    """Return ``cure`` for rows that no query fetched here: they were made in memory, or handed in from outside."""
+    if cure.form not in ("select_related", "prefetch_related"):
+        return cure
+    code = f"prefetch_related_objects(rows, {_argument(cure)})"
+    return Cure(code, f"No query here fetched these rows: make a list of them, and call {code} before the loop.")
+
+
+def asked_elsewhere(cure: Cure, builder: Builder | None, group: Group) -> Cure:
+    """Return ``cure`` for rows that the site fetches and an installed app asks for more of, in its own way.
+
+    The site cannot have that app read a ``to_attr``.
+    """
+    site = group.site
+    asking = next(iter(site.frames), None)
+    own = kinds[builder.file] == APPLICATION if builder is not None else site.node is not None and site.node.own
+    if not own or asking is None or kinds[asking.code.co_filename] != PACKAGE or "to_attr" not in cure.code:
+        return cure
+    path = _PATHS.findall(cure.code)[0]
+    asked = f"{relative(asking.code.co_filename)}:{asking.line}"
+    text = (
+        f"{asked} asks for them, filtered: its source says whether it takes what is prefetched, or a list of its own."
+    )
+    return Cure(f'.prefetch_related("{path}")', text, cure.form)
 
 
 def _listed(cure: Cure, builder: Builder, root: Group | None) -> Cure:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
+
 from noa_perf.optimizer import lineage
 from noa_perf.optimizer.groups import Group
 
@@ -21,6 +23,7 @@ _COMPARED = re.compile(
     r'["`](?P<table>\w+)["`]\.["`](?P<column>\w+)["`]\s*(?P<sign>>=|<=|=|<|>|BETWEEN)\s*%s(?P<to>\s+AND\s+%s)?|%s',
     re.IGNORECASE,
 )
+_CLOSED = re.compile(r"(?:\bNOT\s*)?\([^()]*\)", re.IGNORECASE)
 _JOINED = re.compile(
     r'\bJOIN\s+["`](\w+)["`](?:\s+["`]?(\w+)["`]?)?\s+ON\s+\(["`](\w+)["`]\.["`](\w+)["`]\s*=\s*'
     r'["`](\w+)["`]\.["`](\w+)["`]',
@@ -66,28 +69,60 @@ def aggregates(sql: str, table: str) -> list[Aggregate]:
 def varying(group: Group, label: str = "") -> list[tuple[str, str]]:
     """Return the fields whose values differ between runs, each with its lookup (empty for equality).
 
-    With the ``label`` of a model: nothing, unless they are all its own.
+    Nothing, where one of them is no plain comparison. With the ``label`` of a model: unless they are all its own.
     """
     own = lineage.table_of(label) if label else ""
+    found = _differing(group)
+    if found is None or any(match["column"] is None or own not in ("", match["table"]) for match in found):
+        return []
+    if any(_negates(group.statement.sql[: match.start()]) for match in found):
+        return []
+    fields = [(_field(match["table"], match["column"]), LOOKUPS[match["sign"].upper()]) for match in found]
+    return fields if all(name for name, _ in fields) else []
+
+
+def foreign(group: Group, label: str) -> str:
+    """Return the one field of another model (``TaggedItem.object_id``) by which alone the runs differ; else nothing."""
+    found = _differing(group) or []
+    own = {lineage.table_of(label), *(one._meta.db_table for one in apps.get_model(label)._meta.get_parent_list())}
+    if len(found) != 1 or found[0]["table"] in (None, *own):
+        return ""
+    model, field = lineage.model_of_table(found[0]["table"]), _field(found[0]["table"], found[0]["column"])
+    return f"{model.__name__}.{field}" if field else ""
+
+
+def _differing(group: Group) -> list[re.Match[str]] | None:
+    """Return the comparisons whose values differ between runs; None where that cannot be told."""
     matches = list(_COMPARED.finditer(group.statement.sql))
     sizes = [match[0].count("%s") for match in matches]
     first, last = group.first_hashes, group.last_hashes
     if not len(first) == len(last) == sum(sizes):
-        return []
-    found: list[tuple[str, str]] = []
+        return None
+    found: list[re.Match[str]] = []
     at = 0
     for match, size in zip(matches, sizes, strict=True):
-        differs, at = first[at : at + size] != last[at : at + size], at + size
-        if differs and own not in ("", match["table"]):
-            return []
-        if differs and match["column"]:
-            found.append((_field(match["table"], match["column"]), LOOKUPS[match["sign"].upper()]))
-    return found if all(name for name, _ in found) else []
+        if first[at : at + size] != last[at : at + size]:
+            found.append(match)
+        at += size
+    return found
 
 
 def alternatives(sql: str) -> bool:
     """Tell whether ``sql`` compares one thing OR another."""
     return re.search(r"\sWHERE\s.*\sOR\s", sql, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _negates(before: str) -> bool:
+    """Tell whether what comes after this part of a statement lies in a ``NOT (...)``."""
+    inside = before
+    while _CLOSED.search(inside):
+        inside = _CLOSED.sub("", inside)
+    return re.search(r"\bNOT\s*\(", inside, re.IGNORECASE) is not None
+
+
+def beyond_fields(sql: str) -> bool:
+    """Tell whether ``sql`` has a condition that must not hold, or a pattern: no list of values stands for those."""
+    return re.search(r"\sWHERE\s.*(?:\bNOT\s*\(|\sLIKE\s)", sql, re.IGNORECASE | re.DOTALL) is not None
 
 
 def multiplies(sql: str) -> bool:

@@ -38,10 +38,10 @@ def entry_for(group: Group) -> str | None:
     entries = settings().allow
     if not entries:
         return None
-    frames = group.site.frames
+    nearest = group.site.nearest
     return matching(
         entries,
         subject=group.relation.subject if group.relation else "",
-        path=relative(frames[0].code.co_filename) if frames else "",
+        path=relative(nearest.code.co_filename) if nearest is not None else "",
         digest=group.statement.digest,
     )

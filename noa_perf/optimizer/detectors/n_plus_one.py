@@ -34,6 +34,8 @@ class Variation(Enum):
 
 EXEMPT_READS = frozenset({"get_or_create", "update_or_create", "in_bulk", "bulk_update", "bulk_create"})
 EXEMPT_WRITES = frozenset({"get_or_create", "update_or_create", "bulk_create", "bulk_update"})
+KEPT_BY_THE_PROCESS = ("ContentTypeManager.get_", "SiteManager.get_current", "SiteManager._get_site_")
+"""What Django asks for once in the life of a process, however many requests it answers."""
 ONCE_PER_INSTANCE = frozenset(
     {RelationKind.FORWARD, RelationKind.REVERSE_ONE, RelationKind.GENERIC_FOREIGN_KEY, RelationKind.DEFERRED}
 )
@@ -64,6 +66,8 @@ def _exempt(group: Group, statement: Statement) -> bool:
     operations = {name.rpartition(".")[2] for name in group.site.operations}
     if statement.writes:
         return bool(operations & EXEMPT_WRITES) or ("Collector.delete" in group.site.operations and statement.batched)
+    if any(name.startswith(KEPT_BY_THE_PROCESS) for name in group.site.operations):
+        return True
     # Prefetches that a queryset brings along repeat because it does; the collector lays them to it.
     return bool(operations & EXEMPT_READS) or "_prefetch_related_objects" in operations
 

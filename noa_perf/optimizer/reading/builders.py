@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from noa_perf.optimizer.callsite import APPLICATION, Frame, Node, Site, kinds
-from noa_perf.optimizer.reading import source
-from noa_perf.optimizer.reading.flow import Flow, Wanted, accessors, flow_of
+from noa_perf.optimizer.callsite import CODE, Frame, Site, kinds
+from noa_perf.optimizer.reading import source, templates
+from noa_perf.optimizer.reading.flow import Flow, Wanted, flow_of
 from noa_perf.optimizer.reading.source import Builder
-
-_EXPRESSION = re.compile(r"^for\s.*?\sin\s+([\w.]+)")
 
 
 def find(site: Site, view: Any, wanted: Wanted, form: str = "") -> Builder | None:
@@ -25,8 +23,10 @@ def find(site: Site, view: Any, wanted: Wanted, form: str = "") -> Builder | Non
     """
     hint = _hint(site)
     in_frames = (one for frame in site.frames if (one := _in_frame(frame, wanted, hint)) is not None)
-    found = next(in_frames, None) or _in_template(site.node, wanted) or _in_view(view, wanted, form, hint)
-    return found or next(_guesses(site.frames, wanted), None)
+    found = next(in_frames, None) or templates.asked(site.node, wanted) or _in_view(view, wanted, form, hint)
+    if found is not None and found.certain:
+        return found
+    return templates.handed(site.node, wanted) or found or next(_guesses(site.frames, wanted), None)
 
 
 def _hint(site: Site) -> str:
@@ -49,6 +49,12 @@ def of_loop(site: Site, wanted: Wanted) -> Builder | None:
     return None
 
 
+def of_admin(view: Any) -> Builder | None:
+    """Return the class of the ModelAdmin behind ``view``, if there is one and it is not Django's."""
+    cls, admin = source.view_class(view)
+    return _class_line(cls, "class") if cls is not None and admin else None
+
+
 def _in_frame(frame: Frame, wanted: Wanted, hint: str) -> Builder | None:
     flow = flow_of(frame.code, frame.module, wanted)
     if flow is None:
@@ -69,14 +75,6 @@ def _guesses(frames: tuple[Frame, ...], wanted: Wanted) -> Iterator[Builder]:
         found = flow.everything().best(frame.line)
         if found is not None:
             yield replace(found, certain=False)
-
-
-def _in_template(node: Node | None, wanted: Wanted) -> Builder | None:
-    """Return the template's line if the template itself asks an object for its related rows."""
-    asked = _EXPRESSION.match(node.contents) if node is not None else None
-    if asked is None or node is None or not set(asked[1].split(".")[1:]) & accessors(wanted.model):
-        return None
-    return Builder(node.path or node.template, node.line, node.line, node.template, True, "template", asked[1])
 
 
 def _in_view(view: Any, wanted: Wanted, form: str, hint: str) -> Builder | None:
@@ -115,7 +113,7 @@ def _in_function(function: Any, wanted: Wanted, hint: str = "") -> Builder | Non
     """Return what ``function`` hands to a template under the name in ``hint``, or returns, or builds at all."""
     function = inspect.unwrap(function) if callable(function) else None
     code = getattr(function, "__code__", None)
-    if code is None or kinds[code.co_filename] != APPLICATION:
+    if code is None or kinds[code.co_filename] not in CODE:
         return None
     flow = flow_of(code, function.__module__, wanted)
     if flow is None:
@@ -183,7 +181,7 @@ def _own_method(cls: type, name: str) -> Any:
         if name in vars(owner):
             method = vars(owner)[name]
             code = getattr(method, "__code__", None)
-            return method if code is not None and kinds[code.co_filename] == APPLICATION else None
+            return method if code is not None and kinds[code.co_filename] in CODE else None
     return None
 
 
@@ -191,7 +189,7 @@ def _attribute(cls: type, name: str) -> Builder | None:
     """Return the line of the class body, of ``cls`` or a parent, that sets ``name``."""
     owner = next((one for one in cls.__mro__ if name in vars(one)), None)
     path = source.path_of(owner) if owner is not None else ""
-    node = source.class_node(path, owner) if owner is not None and kinds[path] == APPLICATION else None
+    node = source.class_node(path, owner) if owner is not None and kinds[path] in CODE else None
     for statement in node.body if node is not None else ():
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         if owner is not None and any(isinstance(one, ast.Name) and one.id == name for one in targets):
@@ -203,6 +201,6 @@ def _attribute(cls: type, name: str) -> Builder | None:
 def _class_line(cls: type, form: str) -> Builder | None:
     path = source.path_of(cls)
     node = source.class_node(path, cls)
-    if node is None or kinds[path] != APPLICATION:
+    if node is None or kinds[path] not in CODE:
         return None
     return Builder(path, node.lineno, node.end_lineno or node.lineno, cls.__name__, True, form, "")

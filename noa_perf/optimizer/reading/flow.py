@@ -17,7 +17,7 @@ from django.db.models import Manager, Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.functional import cached_property
 
-from noa_perf.optimizer.callsite import APPLICATION, kinds
+from noa_perf.optimizer.callsite import CODE, kinds
 from noa_perf.optimizer.reading import source
 from noa_perf.optimizer.reading.source import Builder, Function
 
@@ -125,6 +125,11 @@ class Flow:
                 found += [keyword.value for keyword in node.keywords if keyword.arg in words]
         return found
 
+    def value_of(self, node: ast.expr) -> ast.AST:
+        """Return ``node`` or, where it is a name, the one value that the name is given here."""
+        values = list(_values(source.own_nodes(self.tree), node.id)) if isinstance(node, ast.Name) else []
+        return values[0] if len(values) == 1 else node
+
     def builds(self, node: ast.expr) -> bool:
         """Tell whether ``node`` itself is a chain from a model or manager, and no call that hides one."""
         names, root = chain(node)
@@ -222,7 +227,7 @@ class Flow:
     def _called(self, node: ast.AST) -> list[Builder]:
         """Return what the site's own function that ``node`` calls, or the property that it reads, builds."""
         code, module = _code(self._target(node))
-        if self.hops >= MAX_HOPS or code is None or self.model is None or kinds[code.co_filename] != APPLICATION:
+        if self.hops >= MAX_HOPS or code is None or self.model is None or kinds[code.co_filename] not in CODE:
             return []
         flow = flow_of(code, module, self.wanted, self.hops + 1)
         found = flow.returned().best() if flow is not None else None

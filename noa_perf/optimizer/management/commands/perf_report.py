@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from noa_perf.core.commands import ReportCommand, paragraph, progress, table
 from noa_perf.core.exceptions import CommandInputError
-from noa_perf.optimizer import capture, history, visits
+from noa_perf.optimizer import by_place, capture, history, visits
 from noa_perf.optimizer.collector import Collector
 from noa_perf.optimizer.crawl import walk
 from noa_perf.optimizer.crawl.frontier import REASONS, Frontier
@@ -107,7 +107,9 @@ class Command(ReportCommand):
         sure = "" if finding["certain"] else " (a guess)"
         change = finding["change"]
         where = f"; change {change['file']}:{change['line']}{sure}" if change else ""
-        self.stdout.write(paragraph(f"cost: {cost} in {finding['route']}{where}", "   ", "         ") + "\n")
+        more = len(finding["evidence"].get("routes", ()))
+        route = finding["route"] + (f" and {more} more" if more else "")
+        self.stdout.write(paragraph(f"cost: {cost} in {route}{where}", "   ", "         ") + "\n")
 
 
 def _of_past(options: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def _of_now(urls: list[str], plan: walk.Plan | None, user: str | None) -> dict[s
     return {
         "requests": requests,
         **({"crawl": walked.as_dict()} if walked is not None else {}),
-        "findings": [finding.as_dict() for finding in collector.findings()],
+        "findings": [finding.as_dict() for finding in by_place.gathered(collector.findings())],
         "unused_allowances": collector.unused_allowances(),
         "unreachable": unreachable,
         "failures": capture.faults.total - faults,
