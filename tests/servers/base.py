@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -16,12 +17,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tests.servers import sweep
+
 READY_WITHIN = 60.0
 """Seconds after which a server that does not answer has failed: a guard, not a measure."""
 
 
+ANSWERS_WITHIN = 2
+"""Seconds after which whoever listens on a port and says nothing is no server of ours."""
+ATTEMPTS = 5
+"""Ports that are tried before something else than bad luck is to blame."""
+TAKEN = re.compile(r"address already in use|could not create any TCP/IP sockets", re.IGNORECASE)
+"""How servers say that their port is somebody else's."""
+
+
 class MissingServer(Exception):
-    """A program that a server needs is not installed; the message names the packages that bring it."""
+    """A server cannot be started here; the message names the packages, or the room, that it needs."""
 
 
 class Watchdog:
@@ -74,14 +85,18 @@ class Server:
     refuses_root: ClassVar[bool] = False
     user: ClassVar[str] = "nobody"
     """OS user to run as where the server refuses root and we are root."""
+    room: ClassVar[int] = 300
+    """Megabytes that it may fill."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         """Find the programs and make a folder; nothing is started yet."""
         self.watchdog = watchdog
         self.paths = {program: self._find(program) for program in self.programs}
-        self.folder = Path(tempfile.mkdtemp(prefix=f"noa-perf-{self.name}-"))
+        self.folder = self._make_folder()
         self.watchdog.tell("folder", str(self.folder))
+        sweep.sign(self.folder)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
         account = self._account()
         self._uid = account.pw_uid if account is not None else None
         self._gid = account.pw_gid if account is not None else None
@@ -134,6 +149,20 @@ class Server:
         self.processes[role] = process
         self.watchdog.tell("group", process.pid)
 
+    def settle(self, role: str, start: Callable[[int], None]) -> None:
+        """Call ``start`` with a free port for ``role``; with another, where somebody took that one meanwhile."""
+        for attempt in range(1, ATTEMPTS + 1):
+            self.ports[role] = free_port()
+            try:
+                start(self.ports[role])
+            except RuntimeError as error:
+                if attempt == ATTEMPTS or not TAKEN.search(str(error)):
+                    raise
+                del self.processes[role]
+                (self.folder / f"{role}.log").unlink()
+            else:
+                return
+
     def stop(self) -> None:
         """End all processes and wait for them; the folder goes with the watchdog."""
         for process in self.processes.values():
@@ -155,6 +184,18 @@ class Server:
             if dead or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name}: {what} did not come up ({dead or 'too slow'})\n{self._logs()}")
             time.sleep(0.02)
+
+    def _make_folder(self) -> Path:
+        place = scratch()
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"noa-perf-{self.name}-", dir=place))
+        except OSError as error:
+            raise MissingServer(f"{self.name} cannot make a folder in {place}: {error.strerror}. {ELSEWHERE}") from None
+        free = shutil.disk_usage(folder).free // 2**20
+        if free < self.room:
+            folder.rmdir()
+            raise MissingServer(f"{self.name} needs {self.room} MB, and {place} has {free} left. {ELSEWHERE}")
+        return folder
 
     def _environment(self) -> dict[str, str]:
         # The server's user may not write where we may, and what it leaves behind goes with the folder.
@@ -182,6 +223,14 @@ class Server:
 
 def _glob(pattern: str) -> Iterator[Path]:
     return Path("/").glob(pattern.lstrip("/"))
+
+
+ELSEWHERE = "Set TMPDIR to a folder with room that can be written to."
+
+
+def scratch() -> Path:
+    """Return where servers' folders are made: what TMPDIR says, even where that cannot be written to."""
+    return Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
 
 
 def free_port() -> int:

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import ClassVar
 
-from tests.servers.base import Server, free_port
+from tests.servers.base import Server
 
 ARGUMENTS = (
     "--headless",
@@ -19,6 +19,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
     "--remote-allow-origins=*",
+    "--remote-debugging-port=0",  # one that is free, which it writes into its profile
 )
 
 
@@ -31,20 +32,16 @@ class Chromium(Server):
 
     def start(self) -> None:
         """Start it with an empty profile, and return when it answers."""
-        self.port = free_port()
-        self.spawn(
-            "chromium",
-            "chromium",
-            *ARGUMENTS,
-            f"--remote-debugging-port={self.port}",
-            f"--user-data-dir={self.folder / 'profile'}",
-            "about:blank",
-        )
+        profile = self.folder / "profile"
+        self.spawn("chromium", "chromium", *ARGUMENTS, f"--user-data-dir={profile}", "about:blank")
+        told = profile / "DevToolsActivePort"
+        self.wait_until(lambda: told.exists() and "\n" in told.read_text(), "DevTools")
+        self.ports["devtools"] = int(told.read_text().split()[0])
         self.wait_until(self._answers, "DevTools")
 
     def urls(self) -> dict[str, str]:
         """Return the address of the DevTools port."""
-        return {"devtools": f"http://127.0.0.1:{self.port}"}
+        return {"devtools": f"http://127.0.0.1:{self.ports['devtools']}"}
 
     def _answers(self) -> bool:
         try:

@@ -6,7 +6,7 @@ import subprocess
 import sysconfig
 from typing import Any, ClassVar
 
-from tests.servers.base import READY_WITHIN, Server, free_port
+from tests.servers.base import ANSWERS_WITHIN, READY_WITHIN, Server
 
 CONFIGURATION = """
 [mariadbd]
@@ -62,7 +62,6 @@ class Mariadb(Server):
 
     def start(self) -> None:
         """Make both from nothing; the replica then replays what the primary has done from its first moment on."""
-        self.ports = {role: free_port() for role in self.roles}
         (self.folder / "mariadb.cnf").write_text(CONFIGURATION)
         for number, role in enumerate(self.roles, 1):
             self.run(
@@ -101,7 +100,8 @@ class Mariadb(Server):
         done = subprocess.run(
             [
                 *(self.paths["mariadb"], "--no-defaults", "--batch", "--raw", "--skip-column-names"),
-                *("--host=127.0.0.1", f"--port={self.ports[role]}", f"--user={user}", "--execute", sql),
+                *("--host=127.0.0.1", f"--port={self.ports[role]}", f"--connect-timeout={ANSWERS_WITHIN}"),
+                *(f"--user={user}", "--execute", sql),
             ],
             capture_output=True,
             text=True,
@@ -133,19 +133,16 @@ class Mariadb(Server):
         self.query(replica, "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
 
     def _serve(self, role: str, *arguments: str) -> None:
-        data = self.folder / role
-        self.spawn(
-            role,
-            "mariadbd",
-            f"--defaults-file={self.folder / 'mariadb.cnf'}",
-            f"--datadir={data}",
-            f"--port={self.ports[role]}",
-            *arguments,
-        )
-        self.wait_until(lambda: self._answers(role), role)
+        def start(port: int) -> None:
+            options = (f"--defaults-file={self.folder / 'mariadb.cnf'}", f"--datadir={self.folder / role}")
+            self.spawn(role, "mariadbd", *options, f"--port={port}", *arguments)
+            self.wait_until(lambda: self._answers(role), role)
+
+        self.settle(role, start)
 
     def _answers(self, role: str) -> bool:
+        # Whoever has taken the port may be a MariaDB too.
         try:
-            return self.query(role, "SELECT 1") == [("1",)]
+            return self.query(role, "SELECT @@datadir") == [(f"{self.folder / role}/",)]
         except RuntimeError:
             return False

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import psycopg
 
-from tests.servers.base import Server, free_port
+from tests.servers.base import ANSWERS_WITHIN, Server
 
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -47,7 +47,6 @@ class Postgres(Server):
 
     def start(self) -> None:
         """Make the primary, copy it twice, and return when all three answer."""
-        self.ports = {role: free_port() for role in self.roles}
         self.run(
             "initdb", "-D", "primary", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"
         )
@@ -75,7 +74,7 @@ class Postgres(Server):
 
     def query(self, role: str, sql: str) -> list[tuple[Any, ...]]:
         """Run one statement on a connection of its own, outside a transaction; return its rows."""
-        with psycopg.connect(self.urls()[role], autocommit=True) as connection:
+        with psycopg.connect(self.urls()[role], autocommit=True, connect_timeout=ANSWERS_WITHIN) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
@@ -103,11 +102,15 @@ class Postgres(Server):
         self.query(standby, "SELECT pg_promote(true)")
 
     def _serve(self, role: str) -> None:
-        self.spawn(role, "postgres", "-D", role, "-p", str(self.ports[role]))
-        self.wait_until(lambda: self._answers(role), role)
+        def start(port: int) -> None:
+            self.spawn(role, "postgres", "-D", role, "-p", str(port))
+            self.wait_until(lambda: self._answers(role), role)
+
+        self.settle(role, start)
 
     def _answers(self, role: str) -> bool:
+        # Whoever has taken the port may be a PostgreSQL too.
         try:
-            return self.query(role, "SELECT 1") == [(1,)]
+            return self.query(role, "SHOW data_directory") == [(str(self.folder / role),)]
         except psycopg.OperationalError:
             return False

@@ -7,7 +7,8 @@ import os
 import shutil
 from typing import TypeVar
 
-from tests.servers.base import Server, Watchdog
+from tests.servers import sweep
+from tests.servers.base import Server, Watchdog, scratch
 from tests.servers.chromium import Chromium
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
@@ -26,6 +27,7 @@ def get(cls: type[S]) -> S:
     global _watchdog, _owner
     if cls not in _running:
         if _watchdog is None:
+            sweep.sweep(scratch())
             _watchdog, _owner = Watchdog(), os.getpid()
             atexit.register(stop_all)
         server = cls(_watchdog)

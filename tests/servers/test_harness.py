@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from tests.servers import base
+from tests.servers import base, sweep
 from tests.servers.base import MissingServer, Server, Watchdog
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.servers.registry import get
+from tests.servers.sweep import processes_in
 
 pytestmark = pytest.mark.server
 
@@ -154,15 +159,43 @@ def test_a_promoted_replica_takes_writes_when_the_primary_is_dead():
         assert server.query("replica", "SELECT x FROM shop.line") == [("1",)]
 
 
-def processes_in(folder: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if str((path / "cwd").readlink()).startswith(folder):
-                found.append((path / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the servers' own users come through to; pytest's are closed to them, anew with each session."""
+    with tempfile.TemporaryDirectory(prefix="noa-harness-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@contextmanager
+def run_of(
+    name: str, place: Path, python: str = sys.executable, **how: Any
+) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Start a server as a run of its own, with its folder in ``place``; yield the run and that folder."""
+    before = set(place.glob("noa-perf-*"))
+    run = subprocess.Popen(
+        [python, "-m", "tests.servers", name],
+        stdout=subprocess.PIPE,
+        env={**how.pop("env", os.environ), "TMPDIR": str(place)},
+        text=True,
+        start_new_session=True,
+        **how,
+    )
+    assert run.stdout is not None
+    try:
+        assert re.match(rf"{name} primary: \w+://", run.stdout.readline())
+        (folder,) = (one for one in place.glob(f"noa-perf-{name}-*") if one not in before)
+        assert list(processes_in(folder))
+        yield run, folder
+    finally:
+        run.terminate()
+        run.wait(base.READY_WITHIN)
+        run.stdout.close()
+
+
+def assert_gone(folder: Path) -> None:
+    until(lambda: not list(processes_in(folder)), "processes left")
+    until(lambda: not folder.exists(), "folder left")
 
 
 @pytest.mark.parametrize(
@@ -174,29 +207,153 @@ def processes_in(folder: str) -> list[str]:
         ("mariadb", signal.SIGKILL),
     ],
 )
-def test_nothing_is_left_however_the_run_ends(tmp_path, name, number):
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o711)  # the server's own user has to come through
-    run = subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", name],
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
-        start_new_session=True,
+def test_nothing_is_left_however_the_run_ends(place, name, number):
+    with run_of(name, place) as (run, folder):
+        run.send_signal(number)
+        run.wait(base.READY_WITHIN)
+
+    assert_gone(folder)
+
+
+def watchdog_of(run: subprocess.Popen[str]) -> int:
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == run.pid and "watchdog.py" in (path / "cmdline").read_text():
+                return int(path.name)
+    raise AssertionError("no watchdog")
+
+
+def test_what_is_left_without_a_watchdog_is_swept_by_the_next_run(place):
+    with run_of("postgres", place) as (run, left):
+        os.kill(watchdog_of(run), signal.SIGKILL)
+        run.kill()
+        run.wait(base.READY_WITHIN)
+    assert list(processes_in(left))
+
+    with run_of("mariadb", place) as (_, alive):
+        assert_gone(left)
+        with run_of("postgres", place):
+            assert list(processes_in(alive))
+
+
+def test_folders_that_nobody_signed_and_those_of_the_living_are_left_alone(tmp_path):
+    unsigned, living, dead = (tmp_path / f"noa-perf-{name}" for name in ("unsigned", "living", "dead"))
+    for folder in (unsigned, living, dead):
+        folder.mkdir()
+    sweep.sign(living)
+    (dead / sweep.OWNER).write_text(f"{os.getpid()} 1")  # our number, and another process's time
+
+    sweep.sweep(tmp_path)
+
+    assert [folder.exists() for folder in (unsigned, living, dead)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("cls", "role"), [(Postgres, "primary"), (Mariadb, "primary")])
+def test_a_port_that_was_taken_meanwhile_is_left_for_another(monkeypatch, cls, role):
+    free = base.free_port
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        taken = squatter.getsockname()[1]
+        offered = iter([taken])
+        monkeypatch.setattr(base, "free_port", lambda: next(offered, None) or free())
+        with own(cls) as server:
+            assert server.ports[role] != taken
+            assert next(offered, None) is None
+
+
+def test_another_run_on_the_port_is_not_taken_for_ours(monkeypatch, postgres):
+    free = base.free_port
+    offered = iter([postgres.ports["primary"]])
+    monkeypatch.setattr(base, "free_port", lambda: next(offered, None) or free())
+
+    with own(Postgres) as server:
+        assert server.ports["primary"] != postgres.ports["primary"]
+
+
+def test_a_server_that_dies_of_something_else_is_not_tried_again(monkeypatch):
+    asked = []
+
+    class Dying(Server):
+        name = "dying"
+        programs: ClassVar[dict[str, str]] = {"false": "coreutils"}
+
+        def start(self) -> None:
+            def start(port: int) -> None:
+                asked.append(port)
+                self.spawn("one", "false")
+                self.wait_until(lambda: False, "one")
+
+            self.settle("one", start)
+
+    with pytest.raises(RuntimeError, match="did not come up"), own(Dying):
+        pass
+    assert len(asked) == 1
+
+
+def start_in(place: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.servers", "postgres"]
+    return subprocess.run(
+        command, env={**os.environ, "TMPDIR": place}, capture_output=True, text=True, check=False, timeout=60
     )
-    assert run.stdout is not None
-    assert re.match(rf"{name} primary: \w+://", run.stdout.readline())
-    (folder,) = map(str, tmp_path.glob(f"noa-perf-{name}-*"))
-    assert processes_in(folder)
 
-    run.send_signal(number)
-    run.wait(base.READY_WITHIN)
-    run.stdout.close()
 
-    until(lambda: not processes_in(folder), f"processes left: {processes_in(folder)}")
-    until(lambda: not Path(folder).exists(), "folder left")
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of two megabytes, where we may mount one."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_full_disk_is_named(small_disk):
+    done = start_in(str(small_disk))
+
+    assert done.returncode == 2
+    assert re.fullmatch(rf"postgres needs \d+ MB, and {small_disk} has [12] left. Set TMPDIR to .*\n", done.stderr)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_cannot_be_written_to_is_named(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+
+    done = start_in(str(small_disk))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"postgres cannot make a folder in {small_disk}: Read-only file system.")
+
+
+def python_for(how: dict[str, Any]) -> str | None:
+    """Return a Python that the user in ``how`` may run, with our packages: this one, or Debian's."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        with suppress(PermissionError, FileNotFoundError):
+            command = [python, "-c", "import tests.servers.registry"]
+            if subprocess.run(command, check=False, capture_output=True, **how).returncode == 0:
+                return python
+    return None
+
+
+@pytest.mark.parametrize("name", ["postgres", "mariadb"])
+def test_it_needs_no_root(place, name):
+    """As nobody; where the tests are not root, all of them show it."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: every test here shows it")
+    nobody = pwd.getpwnam("nobody")
+    path = {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), sysconfig.get_path("purelib")])}
+    how: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "env": os.environ | path}
+    python = python_for(how)
+    if python is None:
+        pytest.skip("nobody may not run a Python that has our packages")
+    os.chown(place, nobody.pw_uid, nobody.pw_gid)
+
+    with run_of(name, place, python, **how) as (_, folder):
+        assert folder.stat().st_uid == nobody.pw_uid
+    assert_gone(folder)
 
 
 def test_a_missing_program_names_the_package():
