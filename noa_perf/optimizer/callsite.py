@@ -28,6 +28,9 @@ from django.apps import apps
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+from noa_perf.optimizer import fingerprint
+from noa_perf.optimizer.fingerprint import Statement
+
 SITE_FRAMES = 3
 """Frames of application code that make up a key: one more costs more than it tells."""
 MAX_WALK = 96
@@ -204,30 +207,79 @@ def _new_spot(code: CodeType, offset: int) -> int:
     return spot
 
 
-def key_of(frame: FrameType | None) -> Key:  # noqa: C901, PLR0912  (the hot path: a call would cost more than a branch)
-    """Return what tells the place of a query from any other place, walking out from ``frame``.
+Step = tuple[int, CodeType, int, Any]
+"""A frame that a key was read from: how far out it lay, its code, its instruction, and the template node in it."""
+
+
+Trail = tuple[tuple[Step, ...], Key]
+"""A way out from a query that was walked before; where its steps are met again, so is its key."""
+
+OWN_FRAMES = 4
+"""From :func:`locate` to Django's own cursor: what lies between is the capture."""
+MAX_TRAILS = 4
+
+
+def locate(statement: Statement) -> Key:
+    """Return what tells the place that now runs ``statement`` from any other place.
+
+    Most queries come the way that another of their shape came. So the frames that told the place then are looked up
+    by their distance, and only where one of them differs is the stack walked again: a frame that nobody looks at
+    costs nothing.
+    """
+    steps: tuple[Step, ...]
+    key: Key
+    for steps, key in statement.trails:
+        try:
+            for distance, code, offset, node in steps:
+                frame = sys._getframe(distance)
+                if frame.f_code is not code or frame.f_lasti != offset:
+                    break
+                if node is not None and frame.f_locals.get("self") is not node:
+                    break
+            else:
+                return key
+        except ValueError:
+            continue  # the stack is not that deep
+    key, steps = _walk(sys._getframe(OWN_FRAMES), OWN_FRAMES)
+    if steps:
+        statement.trails = ((steps, key), *statement.trails[: MAX_TRAILS - 1])
+    return key
+
+
+def key_of(frame: FrameType | None) -> Key:
+    """Return what tells the place of a query from any other place, walking out from ``frame``."""
+    return _walk(frame, 0)[0]
+
+
+def _walk(frame: FrameType | None, distance: int) -> tuple[Key, tuple[Step, ...]]:  # noqa: C901, PLR0912
+    """Return the key, and the steps by which it can be known again; none where it depends on more than the stack.
 
     This is the hot path: a dict look-up and a step for each frame, and nothing else but for what is kept.
     """
     parts: list[Any] = []
+    steps: list[Step] = []
     found = packaged = 0
     node_found = False
-    budget = MAX_WALK
-    while frame is not None and budget:
-        budget -= 1
+    last: FrameType | None = None
+    end = distance + MAX_WALK
+    while frame is not None and distance < end:
         code = frame.f_code
         kind = kinds[code.co_filename]
+        last = frame
         if kind == PLUMBING:
             pass
         elif kind == APPLICATION:
             if node_found and _renders_node(frame):
                 frame = frame.f_back
+                distance += 1
                 continue
-            parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
+            offset = frame.f_lasti
+            parts.append(_spots.get((id(code), offset)) or _new_spot(code, offset))
+            steps.append((distance, code, offset, None))
             found += 1
             if found == SITE_FRAMES:
-                break
-            budget = min(budget, MAX_WALK_AFTER_SITE)
+                return tuple(parts), tuple(steps)
+            end = min(end, distance + MAX_WALK_AFTER_SITE)
         elif kind == TEMPLATE:
             if not node_found and code.co_name == "render_annotated":
                 node = frame.f_locals.get("self")
@@ -236,20 +288,26 @@ def key_of(frame: FrameType | None) -> Key:  # noqa: C901, PLR0912  (the hot pat
                     parts.append(_template_name(node))
                     parts.append(node.token.lineno if node.token else 0)
                     parts.append(node.token.contents if node.token else "")
-                    budget = min(budget, MAX_WALK_AFTER_SITE * 2)
+                    steps.append((distance, code, frame.f_lasti, node))
+                    end = min(end, distance + MAX_WALK_AFTER_SITE * 2)
         elif kind == PACKAGE:
             if packaged < SITE_FRAMES and not (node_found and _renders_node(frame)):
-                parts.append(_spots.get((id(code), frame.f_lasti)) or _new_spot(code, frame.f_lasti))
+                offset = frame.f_lasti
+                parts.append(_spots.get((id(code), offset)) or _new_spot(code, offset))
+                steps.append((distance, code, offset, None))
                 packaged += 1
-                budget = min(budget, MAX_WALK_AFTER_SITE)
+                end = min(end, distance + MAX_WALK_AFTER_SITE)
         elif kind == BRIDGE:
             if code.co_name == "thread_handler":
-                parts.extend(carried.get())
-                break
+                return (*parts, *carried.get()), ()
         else:
             break
         frame = frame.f_back
-    return tuple(parts)
+        distance += 1
+    if last is not None:
+        # Where the walk ended is a step too: a way that goes on from there is another way.
+        steps.append((distance if frame is last else distance - 1, last.f_code, last.f_lasti, None))
+    return tuple(parts), tuple(steps)
 
 
 def stack_of(frame: FrameType | None) -> int:
@@ -375,3 +433,4 @@ def _start_over(*, setting: str, **kwargs: Any) -> None:
         kinds.clear()
         _application_roots.clear()
         relative.cache_clear()
+        fingerprint.forget()

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
+from types import MethodType
 from typing import Any
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
@@ -46,21 +48,22 @@ class Outside:
         self.queries = self.failed = 0
         self.execute = self.fetch = 0.0
 
-    def add(self, *, queries: int = 0, failed: int = 0, execute: float = 0.0, fetch: float = 0.0) -> None:
+    def add(self, queries: int, failed: int, execute: float) -> None:
         """Add to the counts."""
         with self.lock:
             self.queries += queries
             self.failed += failed
             self.execute += execute
-            self.fetch += fetch
 
-    def fetched(self, seconds: float, rows: int, sample: Any = None) -> None:
+    def fetched(self, seconds: float, rows: Any) -> None:
         """Add ``seconds`` of waiting for rows."""
-        self.add(fetch=seconds)
+        with self.lock:
+            self.fetch += seconds
 
     def broke(self) -> None:
         """Count a query that failed while its rows were read."""
-        self.add(failed=1)
+        with self.lock:
+            self.failed += 1
 
 
 class Faults:
@@ -98,6 +101,9 @@ def install() -> None:
 def _watch_connection(*, connection: Any, **kwargs: Any) -> None:
     if watch not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, watch)
+    if getattr(connection.make_cursor, "__func__", None) is BaseDatabaseWrapper.make_cursor:
+        # Cursors that time their fetches from the start; one of another kind is changed when it has run a query.
+        connection.make_cursor = MethodType(_make_cursor, connection)
 
 
 @contextmanager
@@ -186,6 +192,7 @@ def close_scope(closed: Scope) -> None:
     if closed.closed:
         return
     closed.closed = True
+    closed.settle()
     closed.elapsed = perf_counter() - closed.started
     if closed.parent is None:
         for listener in _listeners:
@@ -194,7 +201,7 @@ def close_scope(closed: Scope) -> None:
             except Exception:
                 faults.note("close_scope")
     for group in closed.groups.values():
-        group.slow_run = None  # its values were wanted for its plan alone
+        group.forget_values()  # those of a slow query were wanted for its plan alone
 
 
 def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -205,21 +212,45 @@ def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, contex
     try:
         result = execute(sql, params, many, context)
     except Exception:
-        _note(sql, params, many, context, perf_counter() - started, failed=True)
+        _note(sql, params, many, context, perf_counter() - started, True)
         raise
-    _note(sql, params, many, context, perf_counter() - started, failed=False)
+    _note(sql, params, many, context, perf_counter() - started, False)
     return result
 
 
-def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: float, *, failed: bool) -> None:
-    found: list[tuple[Scope, Group]] = []
+def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: float, failed: bool) -> None:
+    found: list[tuple[Scope, Group]] | None = None
     try:
-        hit = _record(sql, params, many, context, seconds, failed, found)
+        target = current.get()
+        hit: Hit | Outside
+        if target is None:
+            hit = outside
+            outside.add(1, failed, seconds)
+        else:
+            connection = context["connection"]
+            alias = connection.alias
+            statement = fingerprint.statement(sql if type(sql) is str else _text(sql, connection), connection.vendor)
+            if many:
+                params = None
+            hit, group = target.record(alias, statement, params, seconds, failed)
+            if group is not None and target.parent is None:
+                found = [(target, group)]
+            inner, scope = hit, target.parent
+            while scope is not None:
+                inner.outer, group = scope.record(alias, statement, params, seconds, failed)
+                if group is not None and scope.parent is None:
+                    found = [(scope, group)]
+                inner, scope = inner.outer, scope.parent
         if not failed:
             _time_fetches(context["cursor"], hit)
     except Exception:
         faults.note("record")
-    for owner, group in () if is_quiet() else found:
+    if found is not None and not is_quiet():
+        _tell(found)
+
+
+def _tell(found: list[tuple[Scope, Group]]) -> None:
+    for owner, group in found:
         for listener in _on_found:
             try:
                 listener(owner, group)
@@ -227,35 +258,6 @@ def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: f
                 raise
             except Exception:
                 faults.note("n_plus_one")
-
-
-def _record(
-    sql: str,
-    params: Any,
-    many: bool,
-    context: dict[str, Any],
-    seconds: float,
-    failed: bool,
-    found: list[tuple[Scope, Group]],
-) -> Hit | Outside:
-    target = current.get()
-    if target is None:
-        outside.add(queries=1, failed=failed, execute=seconds)
-        return outside
-    connection = context["connection"]
-    statement = fingerprint.statement(sql if type(sql) is str else _text(sql, connection), connection.vendor)
-    frame = sys._getframe(3)  # Django's own frame: _record < _note < watch
-    hits: list[Hit] = []
-    scope: Scope | None = target
-    while scope is not None:
-        hit, group = scope.record(connection.alias, statement, None if many else params, seconds, failed, frame)
-        if group is not None and scope.parent is None:
-            found.append((scope, group))
-        if hits:
-            hits[-1].outer = hit
-        hits.append(hit)
-        scope = scope.parent
-    return hits[0]
 
 
 def _text(sql: Any, connection: Any) -> str:
@@ -266,28 +268,42 @@ def _text(sql: Any, connection: Any) -> str:
 class _TimedFetches(CursorWrapper):
     """Django's cursor, timing each fetch: SQLite and server-side cursors do their work while rows are read."""
 
-    noa_perf_hit: Hit | Outside
+    noa_perf_hit: Hit | Outside | None = None
+
+    def close(self) -> None:
+        self.cursor.close()  # found at once: Django looks for it in vain first, query after query
 
     def fetchone(self) -> Any:
-        return self._timed("fetchone")
-
-    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        return self._timed("fetchmany", *args, **kwargs)
-
-    def fetchall(self) -> Any:
-        return self._timed("fetchall")
-
-    def _timed(self, name: str, *args: Any, **kwargs: Any) -> Any:
         started = perf_counter()
         try:
             with self.db.wrap_database_errors:
-                rows = getattr(self.cursor, name)(*args, **kwargs)
+                row = self.cursor.fetchone()
         except Exception:
-            _fetched(self.noa_perf_hit, perf_counter() - started, None, failed=True)
+            _failed(self.noa_perf_hit, perf_counter() - started)
             raise
-        _fetched(
-            self.noa_perf_hit, perf_counter() - started, (rows,) if name == "fetchone" and rows is not None else rows
-        )
+        _fetched(self.noa_perf_hit, perf_counter() - started, None if row is None else (row,))
+        return row
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        started = perf_counter()
+        try:
+            with self.db.wrap_database_errors:
+                rows = self.cursor.fetchmany(*args, **kwargs)
+        except Exception:
+            _failed(self.noa_perf_hit, perf_counter() - started)
+            raise
+        _fetched(self.noa_perf_hit, perf_counter() - started, rows)
+        return rows
+
+    def fetchall(self) -> Any:
+        started = perf_counter()
+        try:
+            with self.db.wrap_database_errors:
+                rows = self.cursor.fetchall()
+        except Exception:
+            _failed(self.noa_perf_hit, perf_counter() - started)
+            raise
+        _fetched(self.noa_perf_hit, perf_counter() - started, rows)
         return rows
 
     def __iter__(self) -> Iterator[Any]:
@@ -306,28 +322,53 @@ class _TimedFetches(CursorWrapper):
                     rows += 1
                     yield row
         except Exception:
-            _fetched(self.noa_perf_hit, 0.0, None, failed=True)
+            _failed(self.noa_perf_hit, 0.0)
             raise
         finally:
             _fetched(self.noa_perf_hit, seconds, range(rows))
 
 
-def _fetched(hit: Hit | Outside, seconds: float, rows: Any, *, failed: bool = False) -> None:
+def _fetched(hit: Hit | Outside | None, seconds: float, rows: Any) -> None:
     try:
-        hit.fetched(seconds, len(rows) if rows else 0, rows[0] if rows else None)
-        if failed:
+        if hit is not None:
+            hit.fetched(seconds, rows)
+    except Exception:
+        faults.note("fetch")
+
+
+def _failed(hit: Hit | Outside | None, seconds: float) -> None:
+    _fetched(hit, seconds, None)
+    try:
+        if hit is not None:
             hit.broke()
     except Exception:
         faults.note("fetch")
 
 
+class _TimedCursor(_TimedFetches):
+    """What a watched connection makes instead of Django's plain cursor."""
+
+    def __init__(self, cursor: Any, db: Any) -> None:
+        self.cursor = cursor
+        self.db = db
+        self.noa_perf_hit = None
+
+
+_TimedCursor.__name__ = _TimedCursor.__qualname__ = CursorWrapper.__name__
+_TimedCursor.__module__ = CursorWrapper.__module__
+
+
+def _make_cursor(connection: Any, cursor: Any) -> _TimedCursor:
+    return _TimedCursor(cursor, connection)
+
+
 _FETCHES = ("fetchone", "fetchmany", "fetchall")
-_timed: dict[type, type | None] = {}
+_timed: dict[type, type | None] = {_TimedCursor: _TimedCursor}
 
 
 def _time_fetches(cursor: Any, hit: Hit | Outside) -> None:
-    # The cursor's class is changed, not the cursor: an attribute set on each cursor costs more, a proxy breaks
-    # whoever needs the real thing, and iteration looks at the class alone.
+    # A cursor that somebody else made has its class changed, not itself: attributes for each of the fetches cost more,
+    # a proxy breaks whoever needs the real thing, and iteration looks at the class alone.
     cls = type(cursor)
     try:
         timed = _timed[cls]
@@ -343,5 +384,5 @@ def _timed_class(cls: type) -> type | None:
     if issubclass(cls, _TimedFetches):
         return cls
     if not issubclass(cls, CursorWrapper) or any(hasattr(cls, name) for name in _FETCHES):
-        return None  # somebody else's cursor, with fetches of its own: only its execute is timed
+        return None  # with fetches of its own: only its execute is timed
     return type(cls.__name__, (_TimedFetches, cls), {"__module__": cls.__module__})

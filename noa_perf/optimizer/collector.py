@@ -111,7 +111,7 @@ class Collector:
             shape.samples.append(self._sample(scope, group))
 
     def _sample(self, scope: Scope, group: Group) -> Sample:
-        _, params = group.slow_run.sample
+        params = group.slow_run.params
         return Sample(
             at=self._clock.time(),
             ms=group.slow_run.seconds * 1000,

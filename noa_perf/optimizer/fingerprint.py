@@ -91,7 +91,7 @@ _PAGE = re.compile(r"\bLIMIT\s+(\d+)(?:\s+OFFSET\s+(\d+))?\s*$", re.IGNORECASE)
 class Statement:
     """One SQL string with what is known of its shape; shared by all who run it."""
 
-    __slots__ = ("batched", "digest", "folded", "kind", "limit", "offset", "sql", "volatile")
+    __slots__ = ("batched", "digest", "folded", "kind", "limit", "offset", "sql", "trails", "volatile")
 
     def __init__(self, sql: str, vendor: str = "") -> None:
         """Fold ``sql``, written for the database ``vendor``."""
@@ -105,6 +105,7 @@ class Statement:
         page = _PAGE.search(sql)
         self.limit = int(page[1]) if page else 0
         self.offset = int(page[2] or 0) if page else 0
+        self.trails: tuple[Any, ...] = ()  # ways by which it was reached, kept by callsite
 
     @property
     def writes(self) -> bool:
@@ -128,6 +129,12 @@ def statement(sql: str, vendor: str = "") -> Statement:
             cache.clear()
         cache[sql] = made
     return made
+
+
+def forget() -> None:
+    """Forget every statement, and by which ways it was reached."""
+    _cache.clear()
+    _mysql_cache.clear()
 
 
 def fold(sql: str, vendor: str = "") -> str:

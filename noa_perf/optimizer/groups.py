@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from noa_perf.optimizer.callsite import Key, Site
-from noa_perf.optimizer.fingerprint import Statement
+from noa_perf.optimizer.fingerprint import Statement, hashes
 from noa_perf.optimizer.relations import Relation
 
 
@@ -32,7 +32,8 @@ class Group:
         "first_hashes",
         "key",
         "last",
-        "last_hashes",
+        "last_params",
+        "last_seen",
         "max",
         "order",
         "parent",
@@ -63,7 +64,8 @@ class Group:
         self.slow_run: Any = None  # the longest slow one, with its values, until the scope closes
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
-        self.last_hashes: tuple[int, ...] = ()
+        self.last_seen: tuple[int, ...] = ()
+        self.last_params: Any = None  # of an N+1, until the scope closes
         self.verdict = Verdict.NONE
         self.relation: Relation | None = None
         self.relation_read = False
@@ -72,6 +74,15 @@ class Group:
         self.prefetch: tuple[str, str] | None = None
         self.wide: dict[int, int] | None = None
         self.wildcard = False
+
+    @property
+    def last_hashes(self) -> tuple[int, ...]:
+        """Hashes of the parameters of its latest query."""
+        return hashes(self.last_params) if self.last_params is not None else self.last_seen
+
+    def forget_values(self) -> None:
+        """Keep hashes alone, and let go of the run that was kept for its values."""
+        self.last_seen, self.last_params, self.slow_run = self.last_hashes, None, None
 
     @property
     def seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextvars import ContextVar
 from time import perf_counter
@@ -15,9 +16,11 @@ from noa_perf.optimizer.conf import OptimizerSettings
 from noa_perf.optimizer.detectors import n_plus_one
 from noa_perf.optimizer.detectors.duplicate import Duplicates
 from noa_perf.optimizer.fingerprint import Kind, Statement
-from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.groups import Group, Verdict
 
 PREFETCHES = frozenset({"prefetch_one_level"})
+CAPTURE_FRAMES = 3
+"""From :meth:`Scope.record` to Django's own cursor: what lies between is the capture."""
 
 current: ContextVar[Scope | None] = ContextVar("noa_perf_scope", default=None)
 
@@ -25,35 +28,38 @@ current: ContextVar[Scope | None] = ContextVar("noa_perf_scope", default=None)
 class Hit:
     """One query whose rows may still be coming."""
 
-    __slots__ = ("group", "outer", "sample", "scope", "seconds", "slow_from", "was_slow")
+    __slots__ = ("execute", "fetch", "group", "outer", "params", "rows", "scope", "settled", "slow", "sql")
 
-    def __init__(self, scope: Scope, group: Group | None, seconds: float, slow_from: float) -> None:
-        """Account for a query of ``group`` that took ``seconds`` to execute."""
+    def __init__(self, scope: Scope, sql: str, params: Any, execute: float) -> None:
+        """Account for a query that took ``execute`` seconds before its first row was asked for."""
         self.scope = scope
-        self.group = group
-        self.seconds = seconds
-        self.slow_from = slow_from
-        self.was_slow = False
-        self.sample: tuple[str, Any] | None = None
+        self.sql = sql
+        self.params = params
+        self.execute = execute
+        self.fetch = 0.0
+        self.rows = 0
+        self.group: Group | None = None
         self.outer: Hit | None = None
+        self.settled = self.slow = False
 
-    def fetched(self, seconds: float, rows: int, sample: Any = None) -> None:
-        """Add ``seconds`` of waiting for ``rows`` rows; ``sample`` is the first of them."""
+    @property
+    def seconds(self) -> float:
+        """Seconds so far: execute and fetch."""
+        return self.execute + self.fetch
+
+    def fetched(self, seconds: float, rows: Any) -> None:
+        """Add ``seconds`` of waiting for ``rows``: a list, or None where nothing came."""
         if self.outer is not None:
-            self.outer.fetched(seconds, rows, sample)
-        scope, group = self.scope, self.group
-        before = self.seconds
-        self.seconds = before + seconds
-        with scope.lock:
-            scope.fetch += seconds
-            scope.rows += rows
-            if group is None:
+            self.outer.fetched(seconds, rows)
+        with self.scope.lock:
+            if self.settled:
+                self._fetched_late(seconds, rows)
                 return
-            group.fetch += seconds
-            if sample is not None and not group.rows:
-                group.wide = _wide_columns(sample)
-            group.rows += rows
-            self._settle(group, before, seconds)
+            self.fetch += seconds
+            if rows:
+                if not self.rows:
+                    self._look_at(rows[0])
+                self.rows += len(rows)
 
     def broke(self) -> None:
         """Count this query as failed: reading its rows raised."""
@@ -64,25 +70,56 @@ class Hit:
             if self.group is not None:
                 self.group.failed += 1
 
-    def _settle(self, group: Group, before: float, added: float) -> None:
-        old, new = bucket(before), bucket(self.seconds)
+    def settle(self) -> None:
+        """Add what is known so far to the scope and the group; what comes later is added as it comes."""
+        self.settled = True
+        scope, group, seconds = self.scope, self.group, self.execute + self.fetch
+        scope.add_fetched(self.fetch, self.rows)
+        if group is None:
+            return
+        group.execute += self.execute
+        group.fetch += self.fetch
+        group.rows += self.rows
+        index = bucket(seconds)
+        group.buckets[index] = group.buckets.get(index, 0) + 1
+        group.max = max(group.max, seconds)
+        if seconds >= scope.slow_from(group.alias):
+            self._became_slow(group, seconds)
+
+    def _fetched_late(self, seconds: float, rows: Any) -> None:
+        """Add to a query after another one has run: an iterator's, a cursor's that is left open."""
+        scope, group, before = self.scope, self.group, self.execute + self.fetch
+        many = len(rows) if rows else 0
+        self.fetch += seconds
+        scope.add_fetched(seconds, many)
+        if group is None:
+            return
+        if many and not self.rows:
+            self._look_at(rows[0])
+        self.rows += many
+        group.fetch += seconds
+        group.rows += many
+        now = before + seconds
+        old, new = bucket(before), bucket(now)
         if old != new:
             group.buckets[old] = group.buckets.get(old, 1) - 1
             group.buckets[new] = group.buckets.get(new, 0) + 1
-        self.judge(group, added)
+        group.max = max(group.max, now)
+        if self.slow:
+            group.slow_seconds += seconds
+        elif now >= scope.slow_from(group.alias):
+            self._became_slow(group, now)
 
-    def judge(self, group: Group, added: float) -> None:
-        """Note the longest time, and whether this query has become slow, ``added`` seconds later."""
-        longest = self.seconds >= group.max
-        group.max = max(group.max, self.seconds)
-        if self.was_slow:
-            group.slow_seconds += added
-        elif self.seconds >= self.slow_from:
-            self.was_slow = True
-            group.slow += 1
-            group.slow_seconds += self.seconds
-        if longest and self.was_slow:
+    def _became_slow(self, group: Group, seconds: float) -> None:
+        self.slow = True
+        group.slow += 1
+        group.slow_seconds += seconds
+        if seconds >= group.max:
             group.slow_run = self
+
+    def _look_at(self, row: Any) -> None:
+        if self.group is not None and not self.group.rows:
+            self.group.wide = _wide_columns(row)
 
 
 class Scope:
@@ -107,8 +144,12 @@ class Scope:
         """How many scopes this one stands for, where only a sample is watched in detail."""
         self.route = name
         self.view: Any = None
-        self.queries = self.failed = self.rows = self.transaction_statements = self.overflow = 0
-        self.execute = self.fetch = 0.0
+        self.queries = self.failed = self.transaction_statements = self.overflow = 0
+        self.execute = 0.0
+        self._fetch = 0.0
+        self._rows = 0
+        self._latest: Hit | None = None
+        self._slow_from: dict[str, float] = {}
         self.started = perf_counter()
         self.elapsed = 0.0
         """Seconds from opening to closing; a streaming response's with the time that its reader took."""
@@ -118,54 +159,95 @@ class Scope:
         self.closed = False
 
     @property
+    def fetch(self) -> float:
+        """Seconds spent in reading rows."""
+        self.settle()
+        return self._fetch
+
+    @property
+    def rows(self) -> int:
+        """Rows read."""
+        self.settle()
+        return self._rows
+
+    @property
     def seconds(self) -> float:
         """Seconds spent in the database: execute and fetch."""
         return self.execute + self.fetch
 
-    def record(
-        self, alias: str, statement: Statement, params: Any, seconds: float, failed: bool, frame: FrameType
-    ) -> tuple[Hit, Group | None]:
-        """Count one query run from ``frame``; returns it and, when it made its group an N+1, that group."""
-        slow_from = self.settings.slow_query_ms_by_alias.get(alias, self.settings.slow_query_ms) / 1000
+    def settle(self) -> None:
+        """Add what the latest query has fetched so far."""
         with self.lock:
+            latest, self._latest = self._latest, None
+            if latest is not None:
+                latest.settle()
+
+    def add_fetched(self, seconds: float, rows: int) -> None:
+        """Add to the scope's own sums."""
+        self._fetch += seconds
+        self._rows += rows
+
+    def slow_from(self, alias: str) -> float:
+        """Return the seconds from which a query on ``alias`` is slow."""
+        known = self._slow_from.get(alias)
+        if known is None:
+            own = self.settings
+            known = self._slow_from[alias] = own.slow_query_ms_by_alias.get(alias, own.slow_query_ms) / 1000
+        return known
+
+    def record(
+        self, alias: str, statement: Statement, params: Any, seconds: float, failed: bool
+    ) -> tuple[Hit, Group | None]:
+        """Count one query; returns it and, when it made its group an N+1, that group.
+
+        Called by the capture alone, whose frames :func:`callsite.locate` reckons with. What a query fetches is added
+        when the next one comes: most have fetched all by then, and one sum is cheaper than many.
+        """
+        with self.lock:
+            latest = self._latest
+            if latest is not None:
+                latest.settle()
+            hit = self._latest = Hit(self, statement.sql, params, seconds)
             self.execute += seconds
             self.failed += failed
             if statement.kind is Kind.TRANSACTION:
                 self.transaction_statements += 1
-                return Hit(self, None, seconds, slow_from), None
+                return hit, None
             self.queries += 1
             if not self.detailed:
-                return Hit(self, None, seconds, slow_from), None
-            values = fingerprint.hashes(params)
-            group = self._group(alias, statement, params, values, frame)
-            hit = Hit(self, group, seconds, slow_from)
-            hit.sample = statement.sql, params
-            if group is None:
                 return hit, None
+            key = (alias, statement.folded, callsite.locate(statement))
+            group = self.groups.get(key)
+            if group is None:
+                group = self._new_group(key, alias, statement, params, sys._getframe(CAPTURE_FRAMES))
+                if group is None:
+                    return hit, None
+            hit.group = group
             group.count += 1
             group.last = self.queries
-            group.failed += failed
-            group.execute += seconds
-            index = bucket(seconds)
-            group.buckets[index] = group.buckets.get(index, 0) + 1
-            hit.judge(group, 0.0)
             if failed:
-                return hit, None  # what failed tells nothing, and nothing may stand between the site and its error
-            self.duplicates.note(group, statement, values)
-            if group.count < 2:
+                # What failed tells nothing, and nothing may stand between the site and its error.
+                group.failed += 1
                 return hit, None
-            if not group.relation_read:
-                self._read_relation(group, frame)
-            found = n_plus_one.examine(group, statement, values, frame, self.settings)
-            return hit, group if found else None
+            if group.verdict is Verdict.N_PLUS_ONE:
+                group.last_params = params  # all is said of it, but whose rows its own loop may ask for
+                return hit, None
+            return hit, self._judge(group, statement, params)
 
-    def _group(
-        self, alias: str, statement: Statement, params: Any, values: tuple[int, ...], frame: FrameType
-    ) -> Group | None:
-        key = (alias, statement.folded, callsite.key_of(frame))
-        group = self.groups.get(key)
-        if group is not None:
-            return group
+    def _judge(self, group: Group, statement: Statement, params: Any) -> Group | None:
+        """Compare a query with those before it; returns its group when it has become an N+1 or a write loop."""
+        values = fingerprint.hashes(params)
+        if group.count == 1:
+            group.first_hashes = values
+        self.duplicates.note(group, statement, values)
+        if group.count == 1:
+            return None
+        frame = sys._getframe(CAPTURE_FRAMES + 1)
+        if not group.relation_read:
+            self._read_relation(group, frame)
+        return group if n_plus_one.examine(group, statement, values, frame, self.settings) else None
+
+    def _new_group(self, key: Key, alias: str, statement: Statement, params: Any, frame: FrameType) -> Group | None:
         if len(self.groups) >= self.settings.max_groups:
             self.overflow += 1
             return None
@@ -176,7 +258,6 @@ class Scope:
         elif not group.site.frames:
             # A serializer or a generic view ran it: what leads up to the line that a person wrote is read now.
             self._read_relation(group, frame)
-        group.first_hashes = values
         group.wildcard = fingerprint.has_leading_wildcard(params)
         return group
 

@@ -230,7 +230,7 @@ def test_a_fault_of_our_own_is_counted_logged_once_and_kept_from_the_site(monkey
     def broken(frame: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(callsite, "key_of", broken)
+    monkeypatch.setattr(callsite, "locate", broken)
     monkeypatch.setattr(capture, "faults", capture.Faults())
     with caplog.at_level(logging.ERROR, "noa_perf.optimizer"), optimizer.scope("x"):
         assert query() == [(1,)]
@@ -302,7 +302,7 @@ def test_survives_a_fork_while_another_thread_holds_its_locks():
     if child == 0:
         with optimizer.scope("child"):
             pass
-        capture.outside.add(queries=1)
+        capture.outside.add(1, 0, 0.0)
         os._exit(42)
     done.set()
     thread.join()

@@ -43,10 +43,10 @@ class Duplicates:
             if statement.writes:
                 self.seen.clear()  # what is read again after a write may have changed
             return
-        group.last_hashes = values
+        group.last_seen = values
         if statement.volatile:
             return
-        identity = hash((group.alias, statement.sql, group.last_hashes))
+        identity = hash((group.alias, statement.sql, values))
         first = self.seen.get(identity)
         if first is not None:
             self._again(identity, first, group)

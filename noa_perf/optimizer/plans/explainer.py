@@ -61,7 +61,7 @@ class Explainer:
             run = group.slow_run
             if run is None or group.statement.kind not in EXPLAINED or not self._gains(group.alias):
                 continue
-            sql, params = run.sample
+            sql, params = run.sql, run.params
             returned = group.rows / max(1, group.count)
             self.offer(Asked(group.alias, sql, returned, group.wildcard), group.statement.folded, params)
 
