@@ -111,6 +111,13 @@ def test_most_of_a_table_is_scanned_rightly(books, analyze):
     assert kinds(read(sql, [10], analyze=analyze)) == []
 
 
+def test_what_a_limit_stops_early_tells_nothing_of_what_is_wanted(books):
+    sql = "SELECT * FROM `library_book` WHERE `library_book`.`pages` {} LIMIT 3"
+
+    assert kinds(read(sql.format("> 3"), [], analyze=True)) == []
+    assert kinds(read(sql.format("= 5"), [], analyze=True)) == ["full_scan"]
+
+
 def test_a_join_without_an_index(books):
     books("CREATE TABLE library_author (id int PRIMARY KEY, name varchar(100))")
     books("INSERT INTO library_author SELECT seq, concat('t', seq) FROM seq_1_to_5000")
@@ -355,6 +362,24 @@ def test_a_value_that_breaks_mariadbs_own_json_is_kept_nowhere(books, value):
     (node,) = reading.plan.redacted().walk()
     assert (node.table, node.detail) == ("library_book", "Table scan on library_book")
     assert node.filter in ("library_book.title = %s", "...")
+
+
+def test_a_server_that_escapes_what_it_writes_gives_no_value_away():
+    """As the JSON should be: its backslashes are doubled, and read plainly the value would end before its time."""
+    condition = json.dumps("b.title = 'O\\'Brien'")
+    document = f"""{{
+      "query_block": {{
+        "table": {{
+          "table_name": "b",
+          "access_type": "ALL",
+          "attached_condition": {condition}
+        }}
+      }}
+    }}"""
+
+    (node,) = mariadb.parse(mariadb.decoded(document)).redacted().walk()
+
+    assert (node.table, node.filter) == ("b", "...")
 
 
 def test_without_a_row_there_is_no_plan_and_that_is_said(books):

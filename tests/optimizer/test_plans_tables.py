@@ -75,7 +75,7 @@ BY_TITLE = 'SELECT * FROM "library_book" WHERE "library_book"."title" = %s'
 def test_partitions_are_one_table_with_one_fault_on_the_model(partitioned):
     (fault,) = faults(BY_TITLE, None, "full_scan")
 
-    assert fault.subject == "Book"
+    assert (fault.subject, fault.certain) == ("Book", True)
     assert fault.evidence["fields"] == ["title"]
     assert fault.evidence["table_rows"] == ROWS
     partitioned("CREATE INDEX ON library_book (title)")
@@ -276,6 +276,7 @@ UNION = (
 @pytest.mark.parametrize("word", ["UNION", "UNION ALL", "EXCEPT"])
 def test_each_side_of_a_union_wants_its_own_index(books, word):
     assert wanted(UNION.format(word)) == [("Book", ["title"]), ("Book", ["pages"])]
+    assert all(fault.certain for fault in faults(UNION.format(word)))
 
     books("CREATE INDEX ON library_book (pages)")
     assert wanted(UNION.format(word)) == [("Book", ["title"])]

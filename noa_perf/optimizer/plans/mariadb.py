@@ -43,7 +43,7 @@ def explain(connection: Any, sql: str, params: Any = None, *, analyze: bool = Fa
         with connection.cursor() as cursor:
             cursor.execute(f"{_verb(connection, runs, timeout_ms)} {asked}", params)
             (document,) = cursor.fetchone()
-    plan = parse(_decoded(document) if connection.mysql_is_mariadb else json.loads(document), analyzed=runs)
+    plan = parse(decoded(document) if connection.mysql_is_mariadb else json.loads(document), analyzed=runs)
     _mark_stopped(plan, asked)
     if not sampled:
         return plan
@@ -59,7 +59,7 @@ def parse(document: dict[str, Any], *, analyzed: bool = False) -> Plan:
     return mysql_tree.parse(document)
 
 
-def _decoded(document: str) -> dict[str, Any]:
+def decoded(document: str) -> dict[str, Any]:
     """Return MariaDB's document, which writes the values in a condition as they are: a quote in one ends the string.
 
     Its line breaks can be relied on. What holds a backslash is left out, for whether that is MariaDB's or the value's
@@ -70,10 +70,10 @@ def _decoded(document: str) -> dict[str, Any]:
         return f"{match[1]}{json.dumps(LEFT_OUT if BACKSLASH in match[2] else match[2])}{match[3]}"
 
     try:
-        decoded: dict[str, Any] = json.loads(_TEXT.sub(mended, document))
+        found: dict[str, Any] = json.loads(_TEXT.sub(mended, document))
     except ValueError:
         raise ExplainUnavailable("MariaDB's plan of it is no JSON that can be read.") from None
-    return decoded
+    return found
 
 
 def _only_reads(sql: str) -> bool:
