@@ -265,6 +265,28 @@ def test_few_rows_returned_of_many_that_an_index_finds(skewed):
     assert "few_of_many" not in kinds(read(sql.format("author_id"), [7], analyze=True))
 
 
+def test_a_lookup_in_what_was_gathered_is_no_scan(skewed):
+    sql = (
+        "SELECT * FROM `library_book` WHERE `library_book`.`blurb` IN "
+        "(SELECT U0.`name` FROM `library_author` U0 WHERE U0.`id` > %s)"
+    )
+
+    assert "nested_loop" not in kinds(read(sql, [0], analyze=True))
+
+
+def test_a_filter_beside_a_join_is_not_taken_for_no_filter(books):
+    books("CREATE TABLE library_author (id int PRIMARY KEY, name varchar(100))")
+    books("INSERT INTO library_author SELECT seq, concat('t', seq) FROM seq_1_to_5000")
+    books("CREATE INDEX by_author ON library_book (author_id)")
+    books("ANALYZE TABLE library_author, library_book")
+    sql = (
+        "SELECT * FROM `library_author` STRAIGHT_JOIN `library_book` "
+        "ON (`library_book`.`author_id` = `library_author`.`id`) WHERE `library_author`.`name` = %s"
+    )
+
+    assert wanted(sql, ["t7"]) == [("Author", "name", True)]
+
+
 # Tables under other names
 
 

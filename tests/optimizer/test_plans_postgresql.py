@@ -141,6 +141,46 @@ def test_a_leading_wildcard(books, wildcard, expected):
     )
 
 
+def test_a_comparison_within_a_row_wants_no_index(books):
+    for condition in (
+        '"library_book"."pages" = "library_book"."author_id"',
+        "pages > author_id * 1.5",
+        "title = upper(blurb)",
+    ):
+        assert kinds(read(f'SELECT * FROM "library_book" WHERE {condition}')) == []
+
+
+def test_a_list_of_values(books):
+    sql = 'SELECT * FROM "library_book" WHERE "library_book"."title" IN (%s, %s)'
+
+    (fault,) = read(sql).faults
+    assert (fault.kind, fault.evidence["fields"]) == ("full_scan", ["title"])
+    assert kinds(read('SELECT * FROM "library_book" WHERE "library_book"."author_id" IN (%s, %s)', [1, 2])) == [
+        "full_scan"
+    ]
+    most = ", ".join(str(number) for number in range(40))
+    assert kinds(read(f'SELECT * FROM "library_book" WHERE "library_book"."author_id" IN ({most})')) == []
+
+
+def test_a_wildcard_within_a_function_is_the_wildcards_fault(books):
+    sql = 'SELECT * FROM "library_book" WHERE UPPER("library_book"."title"::text) LIKE UPPER(%s)'
+
+    assert kinds(read(sql, ["%t7%"])) == ["leading_wildcard"]
+    assert kinds(read(sql, ["t7%"])) == ["function_hides_index"]
+
+
+def test_an_incremental_sort_is_stopped_early_too(books):
+    books("CREATE INDEX ON library_book (author_id)")
+    books("ANALYZE library_book")
+    books("SET enable_seqscan = off")
+    sql = 'SELECT * FROM "library_book" ORDER BY "library_book"."author_id" ASC, "library_book"."title" ASC LIMIT 5'
+    reading = read(sql, [], analyze=True)
+    books("RESET enable_seqscan")
+
+    assert any(node.detail.startswith("Incremental Sort") for node in reading.plan.walk())
+    assert "row_misestimate" not in kinds(reading)
+
+
 @pytest.mark.parametrize(("pattern", "expected"), [("%t7", ["leading_wildcard"]), ("t7%", [])])
 def test_a_wildcard_is_seen_in_the_statement_and_in_its_values(books, pattern, expected):
     text = f"SELECT * FROM library_book WHERE library_book.title LIKE '{pattern}'"

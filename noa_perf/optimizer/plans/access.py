@@ -61,16 +61,16 @@ def _scan(facts: Facts, source: Source, rows: int) -> Iterator[Fault]:
     nodes = [node for node in source.nodes if node.step in WHOLE]
     selected = _selected(facts, source, nodes, rows)
     evidence = facts.evidence(rows, rows_selected=selected)
+    if use.liked and (facts.wildcard or use.wildcard) and not use.equal:
+        yield _wildcard(source, rows, evidence)
+        return
     if use.wrapped and not (use.equal or use.ranged):
         yield _hidden(source, rows, evidence)
         return
     columns = _wanted(source)
-    if use.liked and (facts.wildcard or use.wildcard) and not use.equal:
-        yield _wildcard(source, rows, evidence)
-        return
     everything = selected is not None and selected > rows * MAX_SELECTED
     again = any(node.repeated for node in nodes)
-    if columns and not everything and (use.equal or use.ranged or again):
+    if columns and not everything and (use.equal or use.listed or use.ranged or again):
         summary = f"Every run reads all {rows:,} rows of {source.table}{_how_often(nodes)}"
         yield index_fault("full_scan", _wish(facts, source, columns), summary, evidence)
 

@@ -54,7 +54,7 @@ def _table(raw: Raw, repeated: bool) -> Iterator[PlanNode]:
     step, words = _ACCESS.get(raw.get("access_type", ""), (Step.OTHER, str(raw.get("access_type", "Access"))))
     index = raw.get("key", "")
     node = PlanNode(
-        Step.SUBQUERY if made else step,
+        Step.SUBQUERY if made and step is not Step.SEARCH else step,
         f"{words} on {name}" + (f" using {index}" if index else ""),
         table="" if made else name,
         index=index,
@@ -78,9 +78,9 @@ def _looked_up(raw: Raw) -> str:
 def _add_figures(node: PlanNode, raw: Raw) -> None:
     examined = _number(raw.get("rows", raw.get("rows_examined_per_scan")))
     share = _number(raw.get("filtered"))
-    # 100 % of what a condition is checked on is no estimate but the lack of one, unless an index was asked.
-    known = share is not None and (share < 100 or "possible_keys" in raw)
-    if examined is not None and (known or not node.filter):
+    # 100 % of a scan that has a condition is no estimate, but the lack of one.
+    unknown = node.step in (Step.SCAN, Step.INDEX_SCAN) and node.filter and share in (None, 100)
+    if examined is not None and not unknown:
         node.rows = examined * (100 if share is None else share) / 100
     read = raw.get("r_rows")
     if read is None:

@@ -147,7 +147,8 @@ def _has_enough(raw: dict[str, Any], relationship: str | None) -> bool:
 
 def _mark_stopped(node: PlanNode) -> None:
     node.stopped = True
-    if node.step not in (Step.SORT, Step.HASH):  # these ask for all there is before they bring anything
+    # A sort or a hash asks for all there is before it brings anything; an incremental sort goes group by group.
+    if node.step not in (Step.SORT, Step.HASH) or node.detail.startswith("Incremental"):
         for child in node.children:
             _mark_stopped(child)
 

@@ -194,14 +194,18 @@ class Statement:
         kind = _comparison_kind(node)
         cast = left if isinstance(left, exp.Cast) else None
         column = bare(cast.this) if cast is not None else left
-        if not isinstance(column, exp.Column):
-            self._note_wrapped(left)
-            return
-        found = self.use_of(column)
+        plain = isinstance(column, exp.Column)
+        found = self.use_of(column if plain else left.find(exp.Column)) if not left.find(exp.Select) else None
         if found is None:
             return
         use, name = found
-        if right is not None and self._is_of_another(right, use):
+        others = self._uses_in(right)
+        if any(other is use for other in others):
+            return  # a comparison within a row: no index finds that
+        if not plain:
+            use.wrapped.append((name, _function_name(left)))
+            _add(use.liked, name, when=kind == "liked")
+        elif others:
             _add(use.joined, name)
         elif cast is not None:
             use.casts.append((name, cast.to.sql(dialect(self.vendor)).lower(), kind))
@@ -209,29 +213,24 @@ class Statement:
             _add(getattr(use, kind), name)
         use.wildcard = use.wildcard or (kind == "liked" and _starts_with_wildcard(right))
 
-    def _is_of_another(self, value: exp.Expr, use: TableUse) -> bool:
-        for column in value.find_all(exp.Column):
-            found = self.use_of(column)
-            if found[0] is not use if found is not None else column.table:
-                return True
-        return False
+    def _uses_in(self, value: exp.Expr | None) -> list[TableUse | None]:
+        """Return the uses of tables whose columns are in ``value``; None for one that belongs to no table here."""
+        columns = value.find_all(exp.Column) if value is not None else ()
+        found = [(self.use_of(column), column.table) for column in columns]
+        return [use[0] if use is not None else None for use, table in found if use is not None or table]
 
     def _note_join(self, left: exp.Column, right: exp.Column) -> None:
         one, other = self.use_of(left), self.use_of(right)
         if one is not None and other is not None and one[0] is other[0]:
-            return  # two columns of one row: no index finds that
+            return
         for found in (one, other):
             if found is not None:
                 _add(found[0].joined, found[1])
 
-    def _note_wrapped(self, left: exp.Expr) -> None:
-        inner = left.find(exp.Column)
-        found = self.use_of(inner) if inner is not None and not left.find(exp.Select) else None
-        if found is not None:
-            found[0].wrapped.append((found[1], _functionname(left)))
-
-    def use_of(self, column: exp.Column, depth: int = 0) -> tuple[TableUse, str] | None:
+    def use_of(self, column: exp.Expr | None, depth: int = 0) -> tuple[TableUse, str] | None:
         """Return the table whose column this is, and its name there."""
+        if column is None:
+            return None
         owner = column.find_ancestor(*BLOCKS)
         part = column.args.get("table")
         alias = spelt(part, self.vendor) if part is not None else ""
@@ -290,10 +289,10 @@ def _starts_with_wildcard(pattern: exp.Expr | None) -> bool:
     return literal is not None and literal.name.startswith(("%", "_")) and len(literal.name) > 1
 
 
-def _functionname(node: exp.Expr) -> str:
+def _function_name(node: exp.Expr) -> str:
     return str(node.name) if isinstance(node, exp.Anonymous) else node.key
 
 
-def _add(columns: list[str], name: str) -> None:
-    if name not in columns:
+def _add(columns: list[str], name: str, *, when: bool = True) -> None:
+    if when and name not in columns:
         columns.append(name)
