@@ -242,7 +242,11 @@ def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: f
                     found = [(scope, group)]
                 inner, scope = inner.outer, scope.parent
         if not failed:
-            _time_fetches(context["cursor"], hit)
+            cursor = context["cursor"]
+            if type(cursor) is _TimedCursor:
+                cursor.noa_perf_hit = hit
+            else:
+                _time_fetches(cursor, hit)
     except Exception:
         faults.note("record")
     if found is not None and not is_quiet():
@@ -292,7 +296,12 @@ class _TimedFetches(CursorWrapper):
         except Exception:
             _failed(self.noa_perf_hit, perf_counter() - started)
             raise
-        _fetched(self.noa_perf_hit, perf_counter() - started, rows)
+        seconds = perf_counter() - started
+        try:
+            if self.noa_perf_hit is not None:
+                self.noa_perf_hit.fetched(seconds, rows)
+        except Exception:
+            faults.note("fetch")
         return rows
 
     def fetchall(self) -> Any:

@@ -26,9 +26,7 @@ class Group:
         "alias",
         "buckets",
         "count",
-        "execute",
         "failed",
-        "fetch",
         "first_hashes",
         "key",
         "last",
@@ -41,8 +39,10 @@ class Group:
         "relation",
         "relation_read",
         "rows",
+        "seconds",
         "site",
         "slow",
+        "slow_from",
         "slow_run",
         "slow_seconds",
         "stacks",
@@ -60,7 +60,8 @@ class Group:
         self.site = site
         self.order = self.last = order
         self.count = self.failed = self.rows = self.slow = 0
-        self.execute = self.fetch = self.max = self.slow_seconds = 0.0
+        self.seconds = self.max = self.slow_seconds = 0.0
+        self.slow_from = 0.1  # seconds
         self.slow_run: Any = None  # the longest slow one, with its values, until the scope closes
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
@@ -83,8 +84,3 @@ class Group:
     def forget_values(self) -> None:
         """Keep hashes alone, and let go of the run that was kept for its values."""
         self.last_seen, self.last_params, self.slow_run = self.last_hashes, None, None
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in execute and fetch."""
-        return self.execute + self.fetch

@@ -52,7 +52,7 @@ def closed(scope: Scope) -> None:
 
 def _add(to: Recorder, scope: Scope, group: Group) -> None:
     alias, statement, weight = group.alias, group.statement, scope.weight
-    seconds, count, buckets = group.execute + group.fetch, group.count, group.buckets
+    seconds, count, buckets = group.seconds, group.count, group.buckets
     slow, failed = group.slow, group.failed
     if weight != 1.0:  # a sample: it speaks for the requests that were not watched in detail
         seconds *= weight

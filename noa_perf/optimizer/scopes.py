@@ -71,55 +71,77 @@ class Hit:
                 self.group.failed += 1
 
     def settle(self) -> None:
-        """Add what is known so far to the scope and the group; what comes later is added as it comes."""
+        """Add what is known so far to the scope and the group; what comes later is added as it comes.
+
+        Runs for each query, long after its own code has left the processor's caches: hence one function, few steps.
+        """
         self.settled = True
-        scope, group, seconds = self.scope, self.group, self.execute + self.fetch
-        scope.add_fetched(self.fetch, self.rows)
+        fetch, rows, group = self.fetch, self.rows, self.group
+        seconds = self.execute + fetch
+        sums = self.scope.sums
+        sums.execute += self.execute
+        sums.fetch += fetch
+        sums.rows += rows
         if group is None:
             return
-        group.execute += self.execute
-        group.fetch += self.fetch
-        group.rows += self.rows
-        index = bucket(seconds)
+        group.seconds += seconds
+        group.rows += rows
+        index = int(seconds * 1_000_000).bit_length()  # histogram.bucket, without the call
         group.buckets[index] = group.buckets.get(index, 0) + 1
-        group.max = max(group.max, seconds)
-        if seconds >= scope.slow_from(group.alias):
+        if seconds > group.max:
+            group.max = seconds
+            if seconds >= group.slow_from:
+                group.slow_run = self
+        if seconds >= group.slow_from:
             self._became_slow(group, seconds)
 
     def _fetched_late(self, seconds: float, rows: Any) -> None:
         """Add to a query after another one has run: an iterator's, a cursor's that is left open."""
-        scope, group, before = self.scope, self.group, self.execute + self.fetch
+        group, before, sums = self.group, self.execute + self.fetch, self.scope.sums
         many = len(rows) if rows else 0
         self.fetch += seconds
-        scope.add_fetched(seconds, many)
+        sums.fetch += seconds
+        sums.rows += many
         if group is None:
             return
         if many and not self.rows:
             self._look_at(rows[0])
         self.rows += many
-        group.fetch += seconds
+        group.seconds += seconds
         group.rows += many
         now = before + seconds
         old, new = bucket(before), bucket(now)
         if old != new:
             group.buckets[old] = group.buckets.get(old, 1) - 1
             group.buckets[new] = group.buckets.get(new, 0) + 1
-        group.max = max(group.max, now)
+        if now > group.max:
+            group.max = now
+            if now >= group.slow_from:
+                group.slow_run = self
         if self.slow:
             group.slow_seconds += seconds
-        elif now >= scope.slow_from(group.alias):
+        elif now >= group.slow_from:
             self._became_slow(group, now)
 
     def _became_slow(self, group: Group, seconds: float) -> None:
         self.slow = True
         group.slow += 1
         group.slow_seconds += seconds
-        if seconds >= group.max:
-            group.slow_run = self
 
     def _look_at(self, row: Any) -> None:
         if self.group is not None and not self.group.rows:
             self.group.wide = _wide_columns(row)
+
+
+class Sums:
+    """What the settled queries of a scope took."""
+
+    __slots__ = ("execute", "fetch", "rows")
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.execute = self.fetch = 0.0
+        self.rows = 0
 
 
 class Scope:
@@ -145,11 +167,8 @@ class Scope:
         self.route = name
         self.view: Any = None
         self.queries = self.failed = self.transaction_statements = self.overflow = 0
-        self.execute = 0.0
-        self._fetch = 0.0
-        self._rows = 0
+        self.sums = Sums()
         self._latest: Hit | None = None
-        self._slow_from: dict[str, float] = {}
         self.started = perf_counter()
         self.elapsed = 0.0
         """Seconds from opening to closing; a streaming response's with the time that its reader took."""
@@ -159,41 +178,33 @@ class Scope:
         self.closed = False
 
     @property
+    def execute(self) -> float:
+        """Seconds spent in executing."""
+        return self.settle().execute
+
+    @property
     def fetch(self) -> float:
         """Seconds spent in reading rows."""
-        self.settle()
-        return self._fetch
+        return self.settle().fetch
 
     @property
     def rows(self) -> int:
         """Rows read."""
-        self.settle()
-        return self._rows
+        return self.settle().rows
 
     @property
     def seconds(self) -> float:
         """Seconds spent in the database: execute and fetch."""
-        return self.execute + self.fetch
+        sums = self.settle()
+        return sums.execute + sums.fetch
 
-    def settle(self) -> None:
-        """Add what the latest query has fetched so far."""
+    def settle(self) -> Sums:
+        """Add what the latest query has done so far; returns the sums."""
         with self.lock:
             latest, self._latest = self._latest, None
             if latest is not None:
                 latest.settle()
-
-    def add_fetched(self, seconds: float, rows: int) -> None:
-        """Add to the scope's own sums."""
-        self._fetch += seconds
-        self._rows += rows
-
-    def slow_from(self, alias: str) -> float:
-        """Return the seconds from which a query on ``alias`` is slow."""
-        known = self._slow_from.get(alias)
-        if known is None:
-            own = self.settings
-            known = self._slow_from[alias] = own.slow_query_ms_by_alias.get(alias, own.slow_query_ms) / 1000
-        return known
+            return self.sums
 
     def record(
         self, alias: str, statement: Statement, params: Any, seconds: float, failed: bool
@@ -208,8 +219,8 @@ class Scope:
             if latest is not None:
                 latest.settle()
             hit = self._latest = Hit(self, statement.sql, params, seconds)
-            self.execute += seconds
-            self.failed += failed
+            if failed:
+                self.failed += 1
             if statement.kind is Kind.TRANSACTION:
                 self.transaction_statements += 1
                 return hit, None
@@ -252,6 +263,7 @@ class Scope:
             self.overflow += 1
             return None
         group = self.groups[key] = Group(key, alias, statement, callsite.site_of(frame), self.queries)
+        group.slow_from = self.settings.slow_query_ms_by_alias.get(alias, self.settings.slow_query_ms) / 1000
         if any(name in PREFETCHES for name in group.site.operations):
             group.prefetch = relations.read_prefetch(frame)
             group.parent = lineage.prefetched_from(group, self.groups.values())
