@@ -142,7 +142,8 @@ HOME = link(
     "http://[",
     "/static/app.css",
     "/report.pdf",
-    "/static/no-ending",
+    "/old/?export=xlsx",
+    "/static/page.html",
     "/" + "x" * 3_000,
     "/loop/1/",
 )
@@ -195,6 +196,8 @@ urlpatterns = [
     path("members/list/", login_required(page("list"))),
     path("members/more/", login_required(page("more"))),
     path("accounts/login/", page("log in")),
+    path("accounts/", login_required(page("account"))),
+    path("accounts/orders/", login_required(page("orders"))),
     path("unlinked/", include([path("one/", page("one")), re_path(r"^two/(?:all/)?$", page("two"))])),
     path("admin/", admin.site.urls),
 ]
@@ -321,7 +324,8 @@ def test_links_that_act_and_files_are_left_alone():
     assert not [url for url in urls_of(found) if url.startswith(("/acting/", "/static/", "/report"))]
     alone = found["crawl"]["left_alone"]
     assert alone["action"]["count"] == 3
-    assert set(alone["file"]["examples"]) == {"/acting/4/", "/static/app.css", "/report.pdf", "/static/no-ending"}
+    files = {"/acting/4/", "/static/app.css", "/static/page.html", "/report.pdf", "/old/?export=xlsx"}
+    assert set(alone["file"]["examples"]) == files
     assert alone["malformed"]["count"] == 2
     assert alone["elsewhere"]["count"] == 4
 
@@ -407,13 +411,14 @@ def test_a_page_for_errors_that_fails_too_is_named(monkeypatch):
     assert (found["status"], found["error"]) == (500, "ValueError: a page that fails")
 
 
-def test_a_visitor_is_sent_to_the_login_once():
+def test_a_visitor_is_sent_to_the_login_once(settings):
+    settings.LOGIN_URL = "/accounts/login/"
     found = json_report()
 
-    assert found["crawl"]["sent_to_login"]["examples"] == ["/members/", "/admin/"]
+    assert found["crawl"]["sent_to_login"]["examples"] == ["/members/", "/accounts/", "/admin/"]
     assert "/members/list/" in found["crawl"]["left_alone"]["login"]["examples"]
     assert [path_ for path_ in asked if path_.startswith("/accounts/login/")] == ["/accounts/login/"]
-    assert "2 pages asked for a login" in report()
+    assert "3 pages asked for a login" in report()
 
 
 def test_a_member_of_the_staff_sees_what_the_staff_sees():

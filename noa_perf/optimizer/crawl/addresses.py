@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urljoin, urlsplit
 
 from django.conf import settings
 from django.urls import get_script_prefix
@@ -49,9 +49,11 @@ def parse(href: str, page: str, base: str, host: str) -> Address:
 
 
 def is_file(address: Address) -> bool:
-    """Tell whether a path belongs to static or uploaded files, or ends as a file does."""
+    """Tell whether a path belongs to static or uploaded files, or ends as a file does, or a parameter asks for one."""
+    if any(value.lower() in FILES for _, value in parse_qsl(address.query)):
+        return True
     last = address.path.rpartition("/")[2]
-    return last.rpartition(".")[2].lower() in FILES if "." in last else address.path.startswith(_folders_of_files())
+    return ("." in last and last.rpartition(".")[2].lower() in FILES) or address.path.startswith(_folders_of_files())
 
 
 def _below_prefix(link: SplitResult) -> Address:

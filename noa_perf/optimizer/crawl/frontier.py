@@ -125,12 +125,13 @@ class Frontier:
         self._taken[first.linked] += 1
         return first.address
 
-    def behind_login(self, page: Address) -> None:
-        """Leave alone the patterns below a page that sent its visitor to the login; below the root lies all."""
+    def behind_login(self, page: Address, login: Address) -> None:
+        """Leave alone the patterns below a page that sent its visitor to ``login``; below the root lies all."""
         for kind in self._kinds.values() if page.path != "/" else ():
-            for one in [each for each in kind.waiting if not each.linked and each.address.path.startswith(page.path)]:
-                kind.waiting.remove(one)
-                self.leave("login", str(one.address))
+            for one in [each for each in kind.waiting if not each.linked and each.address != login]:
+                if one.address.path.startswith(page.path):
+                    kind.waiting.remove(one)
+                    self.leave("login", str(one.address))
 
     def close(self) -> None:
         """Count what is still waiting as left alone."""

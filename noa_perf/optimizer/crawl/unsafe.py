@@ -15,7 +15,7 @@ WORDS = frozenset(
     """
     logout log-out logoff log-off signout sign-out
     delete remove destroy erase purge trash wipe drop discard
-    clear flush empty truncate reset
+    clear flush empty truncate
     cancel terminate kill shutdown restart revoke disable deactivate unsubscribe uninstall
     impersonate hijack masquerade login-as switch-user
     pay charge refund send resend

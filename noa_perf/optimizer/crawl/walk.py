@@ -77,7 +77,7 @@ def walk(plan: Plan, visitor: Visitor, into: Walk) -> Iterator[dict[str, Any]]:
         login = _login_of(visit, address, host)
         if login is not None:
             into.to_login.add(str(address))
-            frontier.behind_login(address)
+            frontier.behind_login(address, login)
             frontier.offer(login, linked=True)
         else:
             _follow(frontier, visit, str(address), host)
