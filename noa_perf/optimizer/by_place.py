@@ -29,13 +29,14 @@ def _key(one: Finding) -> tuple[object, ...]:
 
 
 def _as_one(ones: list[Finding]) -> Finding:
-    dearest = max(ones, key=lambda one: one.ms)
-    routes = dict.fromkeys(one.route for one in ones if one.route != dearest.route)
-    if not routes:
-        return dearest if len(ones) == 1 else _added_up(dearest, ones)
-    return replace(_added_up(dearest, ones), evidence={**dearest.evidence, "routes": list(routes)})
-
-
-def _added_up(dearest: Finding, ones: list[Finding]) -> Finding:
-    severity = max((one.severity for one in ones), key=RANKS.__getitem__)
-    return replace(dearest, severity=severity, count=sum(one.count for one in ones), ms=sum(one.ms for one in ones))
+    speaker = max(ones, key=lambda one: one.ms)
+    if speaker.code == OF_A_LIST:
+        speaker = replace(min(ones, key=lambda one: one.route), subject="ModelAdmin")
+    routes = dict.fromkeys(one.route for one in ones if one.route != speaker.route)
+    return replace(
+        speaker,
+        severity=max((one.severity for one in ones), key=RANKS.__getitem__),
+        count=sum(one.count for one in ones),
+        ms=sum(one.ms for one in ones),
+        evidence={**speaker.evidence, "routes": list(routes)} if routes else speaker.evidence,
+    )

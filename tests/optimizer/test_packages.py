@@ -404,4 +404,4 @@ def test_another_line_is_another_finding():
 def test_lists_of_the_admin_that_count_twice_are_one_finding():
     found = gathered([finding(f"/{name}/", 1.0, subject=name, code=OF_A_LIST) for name in "abc"])
 
-    assert [(one.subject, one.evidence["routes"]) for one in found] == [("a", ["/b/", "/c/"])]
+    assert [(one.subject, one.evidence["routes"]) for one in found] == [("ModelAdmin", ["/b/", "/c/"])]

@@ -118,7 +118,8 @@ def _of_model(relation: Relation, group: Group) -> Cure:
     joined = statements.foreign(group, relation.model)
     if joined:
         return Cure("", f"Ask once for all rows, before the loop: compare {joined} with a list, and group them by it.")
-    if not varying and statements.beyond_fields(group.statement.sql):
+    foreign = not varying and not all(_is_field(relation.model, name) for name in fields)
+    if foreign or (not varying and statements.beyond_fields(group.statement.sql)):
         return Cure("", "Ask once for all rows, before the loop: in a statement that has the conditions of all runs.")
     if operation in ("get", "first", "last") and key and _unique(relation.model, key):
         return _in_bulk(relation, "Fetch all that the loop needs before it", "" if _is_pk(relation.model, key) else key)
@@ -220,6 +221,12 @@ def _unique(label: str, name: str) -> bool:
     except (FieldDoesNotExist, LookupError, ValueError):  # an annotation, say: not a key to look rows up by
         return False
     return bool(getattr(field, "unique", False))
+
+
+def _is_field(label: str, name: str) -> bool:
+    return any(
+        name in (field.name, getattr(field, "attname", "")) for field in apps.get_model(label)._meta.get_fields()
+    )
 
 
 def _is_pk(label: str, name: str) -> bool:
