@@ -23,7 +23,7 @@ MEDIA_URL = "media/"
 MEDIA_ROOT = DATA / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-INSTALLED_APPS = [*OSCAR_APPS, "sorl.thumbnail", "oscarsite"]
+INSTALLED_APPS = [*OSCAR_APPS, "sorl.thumbnail", "oscarsite", "common"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

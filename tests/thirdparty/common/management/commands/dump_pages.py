@@ -26,9 +26,10 @@ class Command(BaseCommand):
         setup_test_environment(debug=False)
         pages = {}
         for url in urls:
-            client = Client()
+            client = Client(raise_request_exception=False, headers={"host": "localhost"})
             if user:
                 client.force_login(get_user_model().objects.get(username=user))
             response = client.get(url)
-            pages[url] = {"status": response.status_code, "body": response.content.decode()}
+            body = b"".join(response) if response.streaming else response.content
+            pages[url] = {"status": response.status_code, "body": body.decode(errors="replace")}
         self.stdout.write(json.dumps(pages))
