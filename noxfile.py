@@ -14,7 +14,9 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["py311-django52", "py313-django61", "oscar", "summary"]
+nox.options.sessions = [
+    "py311-django52", "py313-django61", "oscar", "wagtail-django52", "wagtail-django61", "summary",
+]  # fmt: skip
 # A second run starts at once; `nox --no-reuse-existing-virtualenvs` starts afresh.
 nox.options.reuse_existing_virtualenvs = True
 
@@ -27,6 +29,8 @@ CELLS = {
     "py311-django52": ("3.11", "5.2"),
     "py313-django61": ("3.13", "6.1"),
     "oscar": ("3.11", "5.2"),
+    "wagtail-django52": ("3.11", "5.2"),
+    "wagtail-django61": ("3.13", "6.1"),
 }
 
 
@@ -105,21 +109,38 @@ def py313_django61(session: nox.Session) -> None:
     cell(session)
 
 
+def third_party(session: nox.Session, group: str) -> None:
+    """Run the tests of a site that noa_perf has never seen, in an environment of its own."""
+    django = start(session)
+    install(session, group, session.name)
+    assert_django(session, django)
+    session.chdir(f"tests/thirdparty/{group}")
+    pytest(session, expect=django)
+
+
 @nox.session(python=interpreter("3.11") or False)
 def oscar(session: nox.Session) -> None:
-    """A django-oscar site, which noa_perf has never seen; oscar names Django 5.2 and 6.0, so not 6.1."""
-    django = start(session)
-    install(session, ["oscar"], "oscar")
-    assert_django(session, django)
-    session.chdir("tests/thirdparty/oscar")
-    pytest(session, expect=django)
+    """A django-oscar site; oscar names Django 5.2 and 6.0, so not 6.1."""
+    third_party(session, "oscar")
+
+
+@nox.session(name="wagtail-django52", python=interpreter("3.11") or False)
+def wagtail_django52(session: nox.Session) -> None:
+    """A wagtail site; wagtail names Django 5.2, 6.0 and 6.1."""
+    third_party(session, "wagtail")
+
+
+@nox.session(name="wagtail-django61", python=interpreter("3.13") or False)
+def wagtail_django61(session: nox.Session) -> None:
+    """The same on Python 3.13 and Django 6.1."""
+    third_party(session, "wagtail")
 
 
 @nox.session(python=False)
 def summary(session: nox.Session) -> None:
     """Say which cells ran, and which were not found."""
     for name, (python, django) in CELLS.items():
-        session.log("%-15s Python %s, Django %s: %s", name, python, django, outcome(name, python))
+        session.log("%-16s Python %s, Django %s: %s", name, python, django, outcome(name, python))
 
 
 def outcome(name: str, python: str) -> str:
@@ -143,6 +164,8 @@ def constraints(session: nox.Session) -> None:
         "py311-django52": ("3.11", "dev", ["django~=5.2.0", *mysql]),
         "py313-django61": ("3.13", "dev", ["django~=6.1.0", *mysql]),
         "oscar": ("3.11", "oscar", []),
+        "wagtail-django52": ("3.11", "wagtail", ["django~=5.2.0"]),
+        "wagtail-django61": ("3.13", "wagtail", ["django~=6.1.0"]),
         "lint": ("3.11", "lint", ["django~=5.2.0"]),
         "docs": ("3.11", "docs", ["django~=5.2.0"]),
     }
