@@ -112,7 +112,7 @@ def py313_django61(session: nox.Session) -> None:
 def third_party(session: nox.Session, group: str) -> None:
     """Run the tests of a site that noa_perf has never seen, in an environment of its own."""
     django = start(session)
-    install(session, group, session.name)
+    install(session, [group], session.name)
     assert_django(session, django)
     session.chdir(f"tests/thirdparty/{group}")
     pytest(session, expect=django)
