@@ -13,6 +13,7 @@ ARGS ?=
 VENV := .venv
 LINT := .venvs/lint
 DOCS := .venvs/docs
+BENCH := .venvs/bench-$(notdir $(PYTHON))
 READY := .ready-1
 INPUTS := pyproject.toml noa_perf/__init__.py constraints/build.txt
 
@@ -66,8 +67,8 @@ ifeq ($(filter $(ONLY),$(BENCHMARKS)),)
 	@echo "Benchmarks here: $(or $(BENCHMARKS),none yet)." >&2
 	@$(if $(ONLY),echo "There is none called $(ONLY)." >&2; exit 2,echo "Run one with make bench ONLY=<name>." >&2)
 else
-	@$(MAKE) $(VENV)/$(READY)
-	@$(VENV)/bin/python -m benchmarks.$(ONLY) $(ARGS)
+	@$(MAKE) $(BENCH)/$(READY)
+	@$(BENCH)/bin/python -m benchmarks.$(ONLY) $(ARGS)
 endif
 
 conformance: ## run what others wrote (Django's own suites) against one app: ONLY=<app>
@@ -96,6 +97,9 @@ $(VENV)/$(READY): $(INPUTS) constraints/py311-django52.txt Makefile
 
 $(LINT)/$(READY): $(INPUTS) constraints/lint.txt Makefile
 	$(call environment,$(LINT),-e . --group lint,constraints/lint.txt)
+
+$(BENCH)/$(READY): $(INPUTS) constraints/bench.txt Makefile
+	$(call environment,$(BENCH),-e . --group bench,constraints/bench.txt)
 
 $(DOCS)/$(READY): $(INPUTS) constraints/docs.txt Makefile
 	$(call environment,$(DOCS),-e . --group docs,constraints/docs.txt)

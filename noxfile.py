@@ -168,6 +168,7 @@ def constraints(session: nox.Session) -> None:
         "wagtail-django61": ("3.13", "wagtail", ["django~=6.1.0"]),
         "lint": ("3.11", "lint", ["django~=5.2.0"]),
         "docs": ("3.11", "docs", ["django~=5.2.0"]),
+        "bench": ("3.11", "bench", ["django~=5.2.0"]),
     }
     for name, (python, group, extra) in wanted.items():
         found = interpreter(python)

@@ -98,7 +98,8 @@ def test_every_page_loads_without_an_error_fits_and_is_accessible(browser, schem
 @pytest.mark.parametrize(("listed", "stats"), [("queries/", 5), ("routes/", 6), ("n-plus-one/", 4)])
 def test_the_page_of_one_thing(browser, listed, stats, scheme, width):
     page = browser.open(HOME + listed, scheme=scheme, width=width)
-    page.locator(".np td a").first.click()
+    with page.expect_navigation():
+        page.locator(".np td a").first.click()
 
     assert page.locator(".np-stat").count() == stats
     assert page.locator("svg.chart").count() >= 1

@@ -8,7 +8,7 @@ from noa_perf import optimizer
 from noa_perf.core.clock import ManualClock
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
-from noa_perf.optimizer import noting, parameters
+from noa_perf.optimizer import noting, parameters, report
 from noa_perf.optimizer.collector import collector
 from noa_perf.optimizer.noting import Noter
 from noa_perf.optimizer.plans.advise import Asked
@@ -72,13 +72,13 @@ def test_what_takes_too_long_waits_for_the_next_flush(tally, monkeypatch):
     fill()
     read_books()
     clock = ManualClock()
-    made = noting.report.findings
+    made = report.findings
 
     def slowly(*args, **kwargs):
         clock.advance(noting.BUDGET)
         return made(*args, **kwargs)
 
-    monkeypatch.setattr(noting.report, "findings", slowly)
+    monkeypatch.setattr(report, "findings", slowly)
     noter = Noter(collector, clock)
     counts = []
     for _ in range(4):

@@ -1,0 +1,1 @@
+"""Benchmarks beside the peers: each prints the table that docs/reference keeps."""
