@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from noa_perf.core.findings import Finding, Place
@@ -80,7 +80,31 @@ def _crowded(sightings: list[Sighting]) -> set[int]:
     return {one for paths in by_line.values() if len(paths) > 1 for ids in paths.values() for one in ids}
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is said of an N+1, and what it is read from."""
+
+    finding: Finding
+    builder: Builder | None
+    """Where the queryset is built that has to change, if that was found."""
+    roots: tuple[Group, ...]
+    """The queries of that queryset that ran in the same scope: several, where it is evaluated or built upon again."""
+
+
+def advice_on(sightings: Iterable[Sighting]) -> list[Advice]:
+    """Return the advice on each N+1 among ``sightings``, dearest first."""
+    every = list(sightings)
+    seen = [one for one in every if one.kind == "n_plus_one"]
+    crowded = _crowded(seen)
+    found = [_with_all_roots(_advice(one, crowded=id(one) in crowded), one, every) for one in seen]
+    return sorted(found, key=lambda one: (-one.finding.ms, one.finding.subject, str(one.finding.where)))
+
+
 def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
+    return _advice(sighting, crowded=crowded).finding
+
+
+def _advice(sighting: Sighting, *, crowded: bool) -> Advice:
     group = sighting.group
     relation, chain = group.relation, asking.through_itself(sighting.lineage, group)
     cure = advice.cure_of(group, chain, crowded=crowded)
@@ -99,7 +123,7 @@ def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
     advised = f"Add {cure.code} to {_target(builder, change)}: {cure.text}" if cure.form in EAGER else cure.text
     advised += _of_parents(chain)
     each = sighting.count / sighting.scopes
-    return Finding(
+    finding = Finding(
         kind="n_plus_one",
         subject=subject,
         summary=f"{each:.0f}× {subject}{where(group)}: one query for each row.",
@@ -116,6 +140,24 @@ def _n_plus_one(sighting: Sighting, *, crowded: bool) -> Finding:
         },
         **_common(sighting),
     )
+    root = chain.root if chain is not None else None
+    return Advice(finding, builder, (root,) if root is not None else ())
+
+
+def _with_all_roots(advice: Advice, sighting: Sighting, every: list[Sighting]) -> Advice:
+    """Return ``advice`` with every query of its route whose queryset is built at the same line."""
+    if advice.builder is None or not advice.roots:
+        return advice
+    (root,) = advice.roots
+    model = lineage.model_of_sql(root.statement.sql)
+    roots = {root.key: root}
+    for one in every:
+        alike = one.kind == "query" and one.route == sighting.route and one.group.key not in roots
+        if alike and model is not None and lineage.model_of_sql(one.group.statement.sql) is model:
+            wanted = Wanted(model._meta.label, several=one.group.rows > one.group.count)
+            if builders.find(one.group.site, sighting.view, wanted) == advice.builder:
+                roots[one.group.key] = one.group
+    return replace(advice, roots=tuple(roots.values()))
 
 
 def _of_model(sighting: Sighting) -> Builder | None:

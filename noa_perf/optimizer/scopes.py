@@ -57,8 +57,9 @@ class Hit:
                 return
             self.fetch += seconds
             if rows:
-                if not self.rows:
-                    self._look_at(rows[0])
+                group = self.group
+                if group is not None and not group.rows and not self.rows:
+                    group.wide = _wide_columns(rows[0])
                 self.rows += len(rows)
 
     def broke(self) -> None:
@@ -104,8 +105,8 @@ class Hit:
         sums.rows += many
         if group is None:
             return
-        if many and not self.rows:
-            self._look_at(rows[0])
+        if many and not group.rows:
+            group.wide = _wide_columns(rows[0])
         self.rows += many
         group.seconds += seconds
         group.rows += many
@@ -127,10 +128,6 @@ class Hit:
         self.slow = True
         group.slow += 1
         group.slow_seconds += seconds
-
-    def _look_at(self, row: Any) -> None:
-        if self.group is not None and not self.group.rows:
-            self.group.wide = _wide_columns(row)
 
 
 class Sums:

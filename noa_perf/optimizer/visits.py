@@ -42,7 +42,8 @@ class Visit:
     """One page that was asked for."""
 
     record: dict[str, Any]
-    """What a report says of it: url, route, status, error, queries, failed, database_ms, ms, mails, replayable."""
+    """What a report says of it: url, route, status, error, queries, failed, database_ms, ms, mails, replayable, and
+    on_commit: how many calls waited for a commit that never came."""
     response: Any = None
     """What the test client returned; None where the site raised instead of answering."""
     body: bytes = b""
@@ -63,6 +64,7 @@ class Visitor:
         with _rolled_back(self._aliases):
             client = _client(self._user)
             made = _request(client, url, self._collector)
+            made.record["on_commit"] = sum(len(connections[alias].run_on_commit) for alias in self._aliases)
             made.record["replayable"] = not any(connections[alias].needs_rollback for alias in self._aliases)
             _end_session(client)
         made.record["mails"] = len(mail.outbox)

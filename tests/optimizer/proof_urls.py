@@ -1,0 +1,71 @@
+"""Pages that are replayed with a cure, each in its own way easy or hard to prove."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template import engines
+from django.urls import path
+
+from tests.library.models import Book
+
+turn = itertools.count()
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.order_by("pk")
+    return HttpResponse("".join(f"<p>{book.author.name}</p>" for book in books))
+
+
+def built_upon(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.order_by("pk")
+    first, last = books[:3], books[3:]
+    return HttpResponse("".join(f"<p>{book.author.name}</p>" for part in (first, last) for book in part))
+
+
+def deferred(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.only("title")
+    return HttpResponse("".join(f"<p>{book.pages}</p>" for book in books))
+
+
+def streamed(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.order_by("pk").iterator(chunk_size=100)
+    return HttpResponse("".join(f"<p>{book.author.name}</p>" for book in books))
+
+
+def revealing(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.order_by("pk")
+    return HttpResponse("".join(f"<p>{'author' in book._state.fields_cache} {book.author.name}</p>" for book in books))
+
+
+def counted(request: HttpRequest) -> HttpResponse:
+    books = Book.objects.order_by("pk")
+    return HttpResponse("".join(f"<p>{book.reviews.count()}</p>" for book in books))
+
+
+def token(request: HttpRequest) -> HttpResponse:
+    text = "<form>{% csrf_token %}</form>{% for book in books %}{{ book.author.name }}{% endfor %}"
+    return HttpResponse(engines["django"].from_string(text).render({"books": Book.objects.all()}, request))
+
+
+def restless(request: HttpRequest) -> HttpResponse:
+    lines = "<br>" * (1 + next(turn) % 3)
+    return HttpResponse(lines + secrets.token_hex(4) + "".join(book.author.name for book in Book.objects.all()))
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError("out of paper")
+
+
+def posting(request: HttpRequest) -> HttpResponse:
+    transaction.on_commit(lambda: None)
+    return plain(request)
+
+
+urlpatterns = [
+    path(f"{view.__name__}/", view)
+    for view in (plain, built_upon, deferred, streamed, revealing, counted, token, restless, broken, posting)
+]

@@ -1,0 +1,246 @@
+"""``perf_nplusone``: a cure is proved on the page itself, and only then recommended; files stay as they are."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import QuerySet
+
+from noa_perf.core.findings import Finding
+from noa_perf.optimizer.proof.change import Change, change_of
+from noa_perf.optimizer.proof.patch import patch_for
+from noa_perf.optimizer.proof.replay import Target
+from noa_perf.optimizer.proof.trial import Runs, _judgement, steady
+from noa_perf.optimizer.reading.source import Builder
+from noa_perf.optimizer.report import Advice
+from tests.library.fill import fill
+from tests.optimizer import proof_urls
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def site(settings):
+    settings.ROOT_URLCONF = "tests.optimizer.proof_urls"
+    settings.ALLOWED_HOSTS = ["testserver"]
+    fill(12)
+
+
+def run(*args: str) -> str:
+    out = io.StringIO()
+    call_command("perf_nplusone", *args, stdout=out)
+    return out.getvalue()
+
+
+def page(url: str, *args: str):
+    (found,) = json.loads(run("--verify", url, "--format", "json", *args))["pages"]
+    return found
+
+
+@pytest.mark.parametrize(("name", "after"), [("plain", 1), ("built_upon", 2), ("deferred", 1), ("streamed", 1)])
+def test_a_cure_that_helps_is_recommended(site, name, after):
+    source = Path(proof_urls.__file__).read_bytes()
+    found = page(f"/{name}/")
+
+    (cure,) = found["cures"]
+    assert cure["recommended"], cure["reason"]
+    assert found["before"]["queries"] == after + 12
+    assert cure["after"]["queries"] == after
+    assert Path(proof_urls.__file__).read_bytes() == source
+
+
+def test_a_cure_that_changes_the_answer_is_not_recommended(site):
+    (cure,) = page("/revealing/")["cures"]
+
+    assert (cure["recommended"], cure["reason"]) == (False, "The cure changes the answer.")
+
+
+def test_a_cure_that_changes_the_loop_too_is_left_to_a_person(site):
+    (cure,) = page("/counted/")["cures"]
+
+    assert not cure["recommended"]
+    assert "only a person can try it" in cure["reason"]
+    assert cure["after"] is None
+
+
+def test_what_varies_by_itself_is_no_change(site):
+    (cure,) = page("/token/")["cures"]
+
+    assert cure["recommended"], cure["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "obstacle"),
+    [("restless", "differs from one request to the next"), ("broken", "RuntimeError: out of paper")],
+)
+def test_a_page_that_cannot_be_compared_proves_nothing(site, name, obstacle):
+    found = page(f"/{name}/")
+
+    assert obstacle in found["obstacle"]
+    assert not any(cure["recommended"] for cure in found["cures"])
+
+
+def test_what_waits_for_a_commit_is_named(site):
+    assert page("/posting/")["notes"] == ["1 calls wait for a commit (on_commit), and were not replayed."]
+
+
+def test_the_querysets_are_as_they_were_afterwards(site):
+    names = ("_fetch_all", "_iterator")
+    before = [getattr(QuerySet, name) for name in names]
+    page("/plain/")
+
+    assert [getattr(QuerySet, name) for name in names] == before
+
+
+def test_reads_as_text(site):
+    printed = run("--verify", "/plain/", "--patch")
+
+    assert "recommended: The same answer" in printed
+    assert '+    books = Book.objects.order_by("pk").select_related("author")' in printed
+    assert "with cure 1" in printed
+
+
+def test_without_proof_it_names_the_cures_alone(site):
+    found = json.loads(run("--url", "/plain/", "--format", "json"))
+
+    (cure,) = found["pages"][0]["cures"]
+    assert cure["finding"]["code"] == '.select_related("author")'
+    assert "reason" not in cure
+    assert found["findings"]
+
+
+def test_bad_input_names_the_cure(site):
+    with pytest.raises(CommandError, match="--verify /"):
+        run()
+    with pytest.raises(CommandError, match="Begin it with a slash"):
+        run("--verify", "plain/")
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ('.select_related("a__b", "c")', Change("select_related", ("a__b", "c"))),
+        ('.prefetch_related("a")', Change("prefetch_related", ("a",))),
+        ('queryset = Book.objects.select_related("a")', Change("select_related", ("a",))),
+        ('super().get_queryset(request).prefetch_related("a")', Change("prefetch_related", ("a",))),
+        ('list_select_related = ("a", "b")', Change("select_related", ("a", "b"))),
+        ('"pages"', Change("only", ("pages",))),
+        ('.annotate(n=Count("a"))', None),
+        ('.prefetch_related(Prefetch("a", to_attr="b"))', None),
+        (".in_bulk(ids)", None),
+        ("IN (...)", None),
+        ("", None),
+    ],
+)
+def test_code_as_a_change_to_a_queryset(code, change):
+    assert change_of(code) == change
+
+
+def runs(queries, ms, body=b"x", error=""):
+    return Runs([{"status": 200, "queries": queries, "database_ms": ms, "ms": ms, "error": error}], [body])
+
+
+def target(met=1):
+    return Target((), Change("only", ()), met)
+
+
+@pytest.mark.parametrize(
+    ("after", "recommended", "word"),
+    [
+        (runs(1, 1.0), True, "same answer"),
+        (runs(9, 1.0), False, "does not help"),
+        (runs(1, 9.0), False, "no time"),
+        (runs(1, 1.0, b"y"), False, "changes the answer"),
+        (runs(1, 1.0, error="ValueError: x"), False, "fails"),
+    ],
+)
+def test_judgement(after, recommended, word):
+    judged, reason = _judgement(runs(9, 5.0), after, target())
+
+    assert judged is recommended
+    assert word in reason
+
+
+def test_a_queryset_that_was_not_met_again_proves_nothing():
+    assert _judgement(runs(9, 5.0), runs(1, 1.0), target(met=0))[0] is False
+
+
+def test_bodies_are_compared_piece_by_piece():
+    assert steady([b"<a>1<b>", b"<a>2<b>"]) == {1}
+    assert steady([b"<a>1<b>", b"<a>2<b>3<c>"]) is None
+    assert steady([b"<a>1<b>x<i>", b"<a>1<b>y<i>"], {1}) is None
+    assert steady([b"<a>1<b>", b"<a>9<b>"], {1}) == {1}
+
+
+def advice(tmp_path, source, text, code, name="", certain=True, form="expression"):
+    file = tmp_path / "views.py"
+    file.write_text(source)
+    line = next((number for number, one in enumerate(source.splitlines(), 1) if text.split("\n")[0] in one), 1)
+    builder = Builder(str(file), line, line + text.count("\n"), name, certain, form, text)
+    finding = Finding(kind="n_plus_one", subject="x", summary="", cure="", code=code)
+    return Advice(finding, builder, ())
+
+
+ALL = "Book.objects.all()"
+JOIN = '.select_related("a")'
+LISTED = 'list_select_related = ("a",)'
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "code", "wanted"),
+    [
+        (f"rows = {ALL}\n", ALL, '.x("a")', None),
+        (f"rows = {ALL}\n", ALL, JOIN, f"{ALL}{JOIN}"),
+        ("é = Book.objects.get(pk=1)\n", "Book.objects.get(pk=1)", JOIN, f"é = Book.objects{JOIN}.get(pk=1)"),
+        (
+            "rows = Book.objects.filter(\n    a=1,\n).iterator()\n",
+            "Book.objects.filter(\n    a=1,\n).iterator()",
+            JOIN,
+            f"){JOIN}.iterator()",
+        ),
+        ('rows = Book.objects.only("a")\n', 'Book.objects.only("a")', '"b"', 'Book.objects.only("a", "b")'),
+        (
+            "class V(L):\n    model = Book\n",
+            "model = Book",
+            f"queryset = Book.objects{JOIN}",
+            f"    queryset = Book.objects{JOIN}\n",
+        ),
+        ('class A(M):\n    list_display = ("a",)\n', "class A(M):", LISTED, f"    {LISTED}\n"),
+        ("class A(M):\n    list_select_related = True\n", "list_select_related = True", LISTED, f"    {LISTED}\n"),
+    ],
+)
+def test_a_diff_that_applies(tmp_path, source, text, code, wanted):
+    made = patch_for(advice(tmp_path, source, text, code))
+    if wanted is None:
+        assert made.reason.startswith("The loop has to change")
+        return
+    diff = tmp_path / "x.diff"
+    diff.write_text(made.diff)
+    subprocess.run(["patch", "-s", str(tmp_path / "views.py"), str(diff)], check=True)
+
+    changed = (tmp_path / "views.py").read_text()
+    assert wanted in changed
+    compile(changed, "views.py", "exec")
+
+
+def test_a_guess_is_said_to_be_one(tmp_path):
+    made = patch_for(
+        advice(tmp_path, "a = Book.objects.all()\n", "Book.objects.all()", '.select_related("a")', certain=False)
+    )
+
+    assert made.diff
+    assert not made.certain
+
+
+def test_no_diff_where_the_line_is_not_there_any_more(tmp_path):
+    one = advice(tmp_path, "a = Book.objects.all()\n", "Book.objects.all()", '.select_related("a")')
+    Path(one.builder.file).write_text("a = 1\n")
+
+    assert "could not be located" in patch_for(one).reason
+    Path(one.builder.file).unlink()
+    assert "could not be read" in patch_for(one).reason
