@@ -301,6 +301,17 @@ def test_a_field_of_another_model_is_named_with_it():
     assert any("Book_tags.book" in one.cure for one in found)
 
 
+def test_fields_of_another_model_are_not_written_as_the_models_own():
+    def block():
+        for book in Book.objects.order_by("pk"):
+            list(Author.objects.filter(books__title=book.title, books__pages=book.pages))
+
+    found = found_in(block, "Author.objects.all()")
+
+    assert found.code == ""
+    assert "title" not in found.cure
+
+
 @pytest.mark.parametrize("condition", ["pattern", "exclusion"])
 def test_a_condition_that_no_list_stands_for_is_not_written_as_one(condition):
     def block():

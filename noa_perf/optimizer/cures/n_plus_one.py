@@ -118,7 +118,7 @@ def _of_model(relation: Relation, group: Group) -> Cure:
     joined = statements.foreign(group, relation.model)
     if joined:
         return Cure("", f"Ask once for all rows, before the loop: compare {joined} with a list, and group them by it.")
-    foreign = not varying and not all(_is_field(relation.model, name) for name in fields)
+    foreign = not all(_is_field(relation.model, name) for name in ([name for name, _ in varying] or fields))
     if foreign or (not varying and statements.beyond_fields(group.statement.sql)):
         return Cure("", "Ask once for all rows, before the loop: in a statement that has the conditions of all runs.")
     if operation in ("get", "first", "last") and key and _unique(relation.model, key):
