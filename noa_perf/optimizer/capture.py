@@ -12,7 +12,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from time import perf_counter
 from types import MethodType
@@ -30,8 +30,11 @@ from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.exceptions import NPlusOneError
 from noa_perf.optimizer.groups import Group
 from noa_perf.optimizer.scopes import Hit, Scope, current
+from noa_perf.optimizer.watches import Watch, adopter, adopting
 
 logger = logging.getLogger("noa_perf.optimizer")
+
+_UID = "noa_perf.optimizer.capture"
 
 muted = muting.muted
 _quiet: ContextVar[bool] = ContextVar("noa_perf_quiet", default=False)
@@ -93,9 +96,14 @@ os.register_at_fork(after_in_child=lambda: setattr(outside, "lock", threading.Lo
 
 def install() -> None:
     """Watch every connection, open or yet to come."""
-    connection_created.connect(_watch_connection, dispatch_uid="noa_perf.optimizer.capture")
+    connection_created.connect(_watch_connection, dispatch_uid=_UID)
     for connection in connections.all(initialized_only=True):
         _watch_connection(sender=None, connection=connection)
+
+
+def installed() -> bool:
+    """Tell whether connections that are yet to come are watched."""
+    return any(entry[0][0] == _UID for entry in connection_created.receivers)
 
 
 def _watch_connection(*, connection: Any, **kwargs: Any) -> None:
@@ -176,15 +184,43 @@ def scope(name: str, *, kind: str = "block") -> Iterator[Scope]:
 
 def open_scope(name: str, *, kind: str) -> Scope:
     """Return a new scope below the current one; make it current yourself, and give it to :func:`close_scope`."""
-    own = settings()
-    parent = current.get()
+    around = current.get() or adopter()
+    watch = around.watch if around is not None else None
+    parent = around.parent if isinstance(around, Watch) else around
     if parent is not None and parent.kind == "command" and kind in ROOTS:
         parent = None  # a server's or worker's command never ends: each request and job stands for itself
+    own = settings() if watch is None else watch.adapted(settings())
     detailed = own.sample_rate >= 1.0 or random.random() < own.sample_rate  # noqa: S311  (a sample, not a secret)
     opened = Scope(name, own, kind=kind, parent=parent, detailed=detailed or kind != "request")
     if kind == "request" and own.sample_rate:
         opened.weight = 1 / own.sample_rate
+    opened.watch = watch
+    if watch is not None and (parent is None or isinstance(around, Watch)):
+        watch.take(opened)
     return opened
+
+
+@contextmanager
+def watching(
+    name: str, *, threshold: int | None = None, keeps_first: bool = False, quietly: bool = False
+) -> Iterator[Watch]:
+    """Watch a block of a test, and the threads that it starts.
+
+    What the test itself does is told to nobody but who asks the :class:`Watch`; with ``quietly``, what a request or a
+    block within it does neither.
+    """
+    around = current.get() or adopter()
+    parent = around.parent if isinstance(around, Watch) else around
+    opened = Watch(name, settings(), parent=parent, threshold=threshold, keeps_first=keeps_first)
+    if isinstance(around, Watch):
+        around.take(opened)
+    token = current.set(opened)
+    try:
+        with adopting(opened), quiet() if quietly else nullcontext():
+            yield opened
+    finally:
+        current.reset(token)
+        close_scope(opened)
 
 
 def close_scope(closed: Scope) -> None:
@@ -194,7 +230,7 @@ def close_scope(closed: Scope) -> None:
     closed.closed = True
     closed.settle()
     closed.elapsed = perf_counter() - closed.started
-    if closed.parent is None:
+    if closed.parent is None and not isinstance(closed, Watch):
         for listener in _listeners:
             try:
                 listener(closed)
@@ -221,7 +257,7 @@ def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, contex
 def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: float, failed: bool) -> None:
     found: list[tuple[Scope, Group]] | None = None
     try:
-        target = current.get()
+        target = current.get() or adopter()
         hit: Hit | Outside
         if target is None:
             hit = outside
@@ -233,7 +269,7 @@ def _note(sql: str, params: Any, many: bool, context: dict[str, Any], seconds: f
             if many:
                 params = None
             hit, group = target.record(alias, statement, params, seconds, failed)
-            if group is not None and target.parent is None:
+            if group is not None and target.parent is None and target.kind != "test":
                 found = [(target, group)]
             inner, scope = hit, target.parent
             while scope is not None:

@@ -23,9 +23,19 @@ MAX_ROUTES = 1_000
 class Collector:
     """Adds scopes up; a report that wants only what it caused has one of its own."""
 
-    def __init__(self, known: report.Known = lambda alias, folded: None, clock: Clock = SYSTEM) -> None:
-        """Start from nothing; ``known`` looks up plans that were read already, with the values of slow runs."""
+    def __init__(
+        self,
+        known: report.Known = lambda alias, folded: None,
+        clock: Clock = SYSTEM,
+        allowed: tuple[str, ...] = (),
+    ) -> None:
+        """Start from nothing.
+
+        ``known`` looks up plans that were read already, with the values of slow runs. ``allowed`` is what to leave
+        alone beside ``ALLOW``.
+        """
         self.known = known
+        self._allowed_besides = allowed
         self._clock = clock
         self._lock = threading.Lock()
         self.reset()
@@ -60,7 +70,7 @@ class Collector:
 
     def allows(self, group: Group) -> bool:
         """Tell whether an entry of ``ALLOW`` covers ``group``, and remember that the entry is needed."""
-        entry = allow.entry_for(group)
+        entry = allow.entry_for(group, self._allowed_besides)
         if entry is not None:
             self.allowed.add(entry)
         return entry is not None

@@ -15,3 +15,7 @@ class NPlusOneError(OptimizerError):
 
 class ExplainUnavailable(OptimizerError):
     """This database's plans cannot be read; the message names the vendor and what goes on working."""
+
+
+class CaptureOff(OptimizerError):
+    """Queries are not watched, so nothing can be said of them; the message names the setting."""

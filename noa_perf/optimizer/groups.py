@@ -28,6 +28,7 @@ class Group:
         "count",
         "failed",
         "first_hashes",
+        "first_params",
         "key",
         "last",
         "last_params",
@@ -65,6 +66,7 @@ class Group:
         self.slow_run: Any = None  # the longest slow one, with its values, until the scope closes
         self.buckets: dict[int, int] = {}
         self.first_hashes: tuple[int, ...] = ()
+        self.first_params: Any = None  # where a test asks for plans
         self.last_seen: tuple[int, ...] = ()
         self.last_params: Any = None  # of an N+1, until the scope closes
         self.verdict = Verdict.NONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.apps import apps
 from django.db import connections
-from django.db.backends.signals import connection_created
 
 from noa_perf.core import health
 from noa_perf.core.health import Health
@@ -89,12 +88,8 @@ def capturing(deep: bool) -> Health:
         for connection in connections.all(initialized_only=True)
         if connection.connection is not None and capture.watch not in connection.execute_wrappers
     ]
-    if unwatched or not _told_of_new_ones():
+    if unwatched or not capture.installed():
         what = f"Queries on {', '.join(map(repr, unwatched))} are" if unwatched else "New connections are"
         cure = "Something took the wrapper off: look for code that replaces execute_wrappers, or restart."
         return Health(ok=False, message=f"{what} not watched.", cure=cure)
     return Health(ok=True, message="Every open connection is watched.")
-
-
-def _told_of_new_ones() -> bool:
-    return any(entry[0][0] == "noa_perf.optimizer.capture" for entry in connection_created.receivers)

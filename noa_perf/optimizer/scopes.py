@@ -159,6 +159,10 @@ class Scope:
         self.settings = settings
         self.parent = parent
         self.detailed = detailed
+        self.watch: Any = parent.watch if parent is not None else None
+        """The :class:`~noa_perf.optimizer.watches.Watch` of the test that this is a part of, or None."""
+        self.keeps_first: bool = parent is not None and parent.keeps_first
+        """Whether the values of each statement's first run are kept, so that a test may ask for its plan."""
         self.weight = 1.0
         """How many scopes this one stands for, where only a sample is watched in detail."""
         self.route = name
@@ -268,6 +272,8 @@ class Scope:
             # A serializer or a generic view ran it: what leads up to the line that a person wrote is read now.
             self._read_relation(group, frame)
         group.wildcard = fingerprint.has_leading_wildcard(params)
+        if self.keeps_first:
+            group.first_params = params
         return group
 
     def _read_relation(self, group: Group, frame: FrameType) -> None:

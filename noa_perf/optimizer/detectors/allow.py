@@ -33,9 +33,9 @@ def matching(entries: tuple[str, ...], *, subject: str, path: str, digest: str) 
     return None
 
 
-def entry_for(group: Group) -> str | None:
-    """Return the entry of ``ALLOW`` that covers ``group``, or None."""
-    entries = settings().allow
+def entry_for(group: Group, more: tuple[str, ...] = ()) -> str | None:
+    """Return the entry of ``ALLOW``, or of ``more``, that covers ``group``; None if there is none."""
+    entries = (*settings().allow, *more)
     if not entries:
         return None
     nearest = group.site.nearest

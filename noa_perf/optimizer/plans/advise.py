@@ -89,6 +89,13 @@ def read(asked: Asked, params: Any = None, *, analyze: bool = False) -> Reading:
             return Reading(plan, [], f"What its tables hold could not be asked ({type(error).__name__}).")
 
 
+def sources_of(asked: Asked, plan: Plan) -> list[Source]:
+    """Return what ``plan``, the plan of ``asked``, reads, table by table."""
+    connection = connections[asked.alias]
+    with capture.muted():
+        return _sources(asked, plan, connection, ENGINES[connection.vendor])
+
+
 def _faults(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any) -> Iterator[Fault]:
     """Yield the plan's faults, one for each table and kind."""
     read = _sources(asked, plan, connection, engine)
