@@ -8,6 +8,8 @@ import django
 import hypothesis
 import pytest
 
+pytest_plugins = ["pytester"]
+
 # No test asserts a time, and CI tries the same examples on every run.
 hypothesis.settings.register_profile("noa_perf", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("noa_perf")

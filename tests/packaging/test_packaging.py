@@ -115,3 +115,10 @@ def test_the_package_needs_no_development_dependency(distributions: dict[str, Pa
         text = archive.read(name).decode()
     lines = [line.split(": ")[1] for line in text.splitlines() if line.startswith("Requires-Dist: ")]
     assert {line.split(">")[0].lower() for line in lines if "extra ==" not in line} == {"django", "sqlglot"}
+
+
+def test_pytest_finds_the_plugin(distributions: dict[str, Path]) -> None:
+    with zipfile.ZipFile(distributions["wheel"]) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/entry_points.txt"))
+        text = archive.read(name).decode()
+    assert text.split() == ["[pytest11]", "noa_perf", "=", "noa_perf.optimizer.pytest_plugin"]
