@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import django
 import pytest
 from django.conf.urls.i18n import i18n_patterns
 from django.contrib import admin
@@ -381,7 +382,7 @@ def test_nothing_is_left_behind(settings, tmp_path):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
     settings.SESSION_FILE_PATH = str(tmp_path)
     get_user_model().objects.create_user("ada")
-    mail.send_mail("mine", "", "from@example.com", ["to@example.com"])
+    mail.outbox.append(mail.EmailMessage("mine"))
     mine = mail.outbox
 
     found = json_report(3, "/posting/", user="ada")
@@ -393,6 +394,15 @@ def test_nothing_is_left_behind(settings, tmp_path):
     assert [message.subject for message in mine] == ["mine"]
     assert not Session.objects.exists()
     assert get_user_model().objects.get(username="ada").last_login is None
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS is new in Django 6.1")
+def test_mail_of_every_mailer_is_held(settings):
+    settings.MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}
+
+    (found,) = json_report(1, "/posting/")["requests"]
+
+    assert (found["error"], found["mails"]) == ("", 1)
 
 
 def test_pages_that_fail_are_named_and_the_walk_goes_on():
