@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -13,9 +14,11 @@ SHOP_TWIN = os.environ.get("SHOP_TWIN", "as_is")
 if SHOP_TWIN not in {"as_is", "mended"}:
     raise ValueError(f"SHOP_TWIN is {SHOP_TWIN!r}: set it to as_is or mended")
 
-SHOP_DATABASE = Path(os.environ.get("SHOP_DATABASE", BASE_DIR / ".demo" / "shop.sqlite3"))
-if "SHOP_DATABASE" not in os.environ:
-    SHOP_DATABASE.parent.mkdir(exist_ok=True)
+SHOP_DATABASE = os.environ.get("SHOP_DATABASE", "")
+"""A file for SQLite, or ``postgresql://user:password@host:port/name``."""
+if not SHOP_DATABASE:
+    SHOP_DATABASE = str(BASE_DIR / ".demo" / "shop.sqlite3")
+    Path(SHOP_DATABASE).parent.mkdir(exist_ok=True)
 
 DEBUG = os.environ.get("SHOP_DEBUG", "1") == "1"
 SECRET_KEY = "a demo on loopback has no secret to keep"
@@ -71,10 +74,24 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": {
+
+def _postgresql(address: str) -> dict[str, Any]:
+    parts = urlsplit(address)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+        "USER": parts.username,
+        "PASSWORD": parts.password,
+        "CONN_MAX_AGE": None,
+    }
+
+
+def _sqlite(path: str) -> dict[str, Any]:
+    return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": SHOP_DATABASE,
+        "NAME": path,
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
@@ -87,7 +104,11 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "PRAGMA mmap_size=134217728;"
             ),
         },
-    },
+    }
+
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": (_postgresql if SHOP_DATABASE.startswith("postgresql://") else _sqlite)(SHOP_DATABASE)
 }
 
 REST_FRAMEWORK = {

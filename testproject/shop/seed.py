@@ -12,8 +12,11 @@ from itertools import accumulate, chain, product
 from math import ceil
 from random import Random
 
+from django.apps import apps
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
+from django.core.management.color import no_style
+from django.db import connection
 from django.db.models import Model
 from django.utils.text import slugify
 
@@ -266,6 +269,7 @@ def save(rows: Iterable[Model]) -> None:
             _flush(batch)
         batch.append(row)
     _flush(batch)
+    _count_on()
 
 
 def order_number(index: int) -> str:
@@ -282,6 +286,14 @@ def _flush(batch: list[Model]) -> None:
     if batch:
         type(batch[0])._default_manager.bulk_create(batch)
         batch.clear()
+
+
+def _count_on() -> None:
+    """Let PostgreSQL's sequences go on behind the keys that were given here."""
+    models: list[type[Model]] = [*apps.get_app_config("shop").get_models(include_auto_created=True), User]
+    with connection.cursor() as cursor:
+        for statement in connection.ops.sequence_reset_sql(no_style(), models):
+            cursor.execute(statement)
 
 
 def _leaves() -> list[tuple[int, tuple[str, ...]]]:
