@@ -14,9 +14,11 @@ from django.db import connections
 from noa_perf.core.clock import ManualClock
 from noa_perf.metrics.models import Chore, Figure, Series
 from tests.servers import get
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 
 MODELS = (Figure, Series, Chore)
+SERVERS: tuple[type[Postgres] | type[Mariadb], ...] = (Postgres, Mariadb)
 
 
 @pytest.fixture
@@ -38,13 +40,13 @@ def sqlite_database(empty_database: str) -> str:
     return empty_database
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+@pytest.fixture(params=["sqlite", *(pytest.param(cls, marks=pytest.mark.server, id=cls.name) for cls in SERVERS)])
 def database(request: pytest.FixtureRequest, django_db_blocker) -> Iterator[str]:
     """Alias of a database with the rollup's tables, on each vendor."""
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_database")
         return
-    server, name = get(Postgres), f"rollup_{uuid.uuid4().hex}"
+    server, name = get(request.param), f"rollup_{uuid.uuid4().hex}"
     server.query("primary", f"CREATE DATABASE {name}")
     with django_db_blocker.unblock():
         for alias in serve({**server.settings(name=name), "OPTIONS": {}}):
