@@ -63,4 +63,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "jit_overhead": Entry("Compiling the statement took much of its time.", RUN_ON_POSTGRESQL),
     "stale_statistics": Entry("Statistics older than a fifth of the table's rows.", ON_SERVERS),
+    "more_queries": Entry("`perf_gate`: an endpoint runs more queries than its baseline says.", EVERYWHERE),
+    "new_n_plus_one": Entry("`perf_gate`: an N+1 that the baseline does not know.", EVERYWHERE),
+    "endpoint_fails": Entry("`perf_gate`: an endpoint that answered before.", EVERYWHERE),
+    "lost_index": Entry("`perf_gate`: a table read by an index before, and now without.", PLANNED),
 }
