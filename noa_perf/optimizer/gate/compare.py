@@ -188,7 +188,9 @@ def _lost_index(changed: dict[str, tuple[str, str]], ran: Ran, one: Measured, ke
     ordered = dict(sorted(gone.items())) | dict(sorted(lost.items())) | changed
     table, (was, way) = next(iter(ordered.items()))
     subject = named(TableName.of_db_table(table.rpartition(".")[2]))
-    fault = next((each for each in ran.faults if each.subject in (subject, table) and each.code), None)
+    # What was there before is known to serve; what the plan suggests takes its place where that is there still.
+    faults = [each for each in ran.faults if each.subject in (subject, table) and each.code] if not gone else []
+    fault = next(iter(faults), None)
     advice = f"Bring back {was} on {table}, or an index that serves as well. {MEANT}"
     told = [
         f"{name} was read by {old}{' (which is gone)' if name in gone else ''}, and now by {new}"
