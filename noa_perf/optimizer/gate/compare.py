@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,16 @@ from noa_perf.optimizer.gate.measure import Measured, Ran, subject_of
 from noa_perf.optimizer.plans.names import TableName, named
 from noa_perf.optimizer.plans.shape import WITHOUT_INDEX
 
+MAX_SHOWN = 160
+"""Characters of a statement in a reason."""
 MAX_TOLD = 5
 """Statements that a reason names."""
 FEW_ROWS = 100
 """Rows up to which a table's scale is no matter."""
 MEANT = f"If it is meant to be so, write the baseline anew: {WRITE}."
+
+_COLUMNS = re.compile(r"^SELECT (?:DISTINCT )?[^()]+? FROM\b")
+"""Of a plain list of columns; an expression among them is worth its room."""
 
 
 @dataclass(slots=True)
@@ -144,7 +150,7 @@ def _more_queries(then: dict[str, Any], one: Measured) -> Finding:
     dearest = added[0][2] if added else None
     digest = added[0][1].partition("@")[0] if added else ""
     known = next((found for found in one.findings if found.fingerprint == digest), None)
-    lines = [f"{more} more of {ran.sql[:120]}" + (f" at {ran.where}" if ran.where else "") for more, _, ran in added]
+    lines = [f"{more} more of {_short(ran.sql)}" + (f" at {ran.where}" if ran.where else "") for more, _, ran in added]
     return Finding(
         kind="more_queries",
         subject=one.endpoint.key,
@@ -174,7 +180,12 @@ def _compare_plan(made: Comparison, before: dict[str, str], ran: Ran, one: Measu
         made.worse.append(_lost_index(changed, ran, one, key))
         return
     for table, (was, way) in sorted(changed.items()):
-        made.plans.append(f"{one.endpoint.key}: {table} is read by {way} (before: {was}) in {ran.sql[:120]}")
+        made.plans.append(f"{one.endpoint.key}: {table} is read by {way} (before: {was}) in {_short(ran.sql)}")
+
+
+def _short(sql: str) -> str:
+    """Return the beginning of a statement, from where its columns end: the tables and conditions tell it apart."""
+    return _COLUMNS.sub("SELECT … FROM", sql, count=1)[:MAX_SHOWN]
 
 
 def _without_index(way: str) -> bool:
