@@ -352,3 +352,16 @@ def test_columns_are_read_off_a_statement():
 
 def test_what_cannot_be_parsed_is_left_alone():
     assert uses_of("this is ( not SQL", "sqlite") is None
+
+
+def test_an_index_for_a_sort_has_what_the_plan_does_not_tell(shelf):
+    author = Author.objects.get()
+
+    def related():
+        list(Book.objects.filter(author=author, price=0).order_by("-pages", "pk")[:5])
+
+    (found,) = findings_of(related, "sort_without_index")
+
+    # SQLite says that it searches by author, and not what it checks on each row.
+    assert found.evidence["plan"][0].startswith("SEARCH library_book USING INDEX")
+    assert found.evidence["fields"] == ["author", "price", "-pages", "id"]

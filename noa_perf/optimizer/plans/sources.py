@@ -107,9 +107,12 @@ class _Sources:
         return use_of_condition(text, relation(node) or TableName(node.table), node.table, self.vendor)
 
     def _stated(self, node: PlanNode, block: Block, use: TableUse, checked: TableUse | None) -> Source:
-        """Return what the statement names; where the plan knows better what is compared, as the plan has it."""
+        """Return what the statement names; where the plan knows better what is compared, as the plan has it.
+
+        SQLite's plan, which names no table beside an alias, tells what an index is searched by, and no filter.
+        """
         known = use
-        if checked is not None and (checked.compared() != use.compared() or checked.casts):
+        if node.relation and checked is not None and (checked.compared() != use.compared() or checked.casts):
             wildcard = use.wildcard or checked.wildcard
             known = replace(checked, table=use.table, alias=use.alias, joined=use.joined, wildcard=wildcard)
         table = self._table(node, use.table)
