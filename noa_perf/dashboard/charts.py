@@ -25,6 +25,8 @@ TINY = 1e-300
 
 ROW, INDENT = 30, 22
 TREE_WIDTH = 720
+DEEPEST = 20
+"""Steps further down than this are drawn no further to the right: they would leave the picture."""
 
 
 def draw(chart: Chart, window: Window) -> SafeString:
@@ -40,7 +42,7 @@ def tree(drawn: Tree) -> SafeString:
     rows = list(_rows(drawn.roots, 0))
     parts = []
     for index, (node, depth, parent) in enumerate(rows):
-        x, y = 8 + depth * INDENT, index * ROW + 20
+        x, y = 8 + min(depth, DEEPEST) * INDENT, index * ROW + 20
         if parent is not None:
             up = parent * ROW + 26
             parts.append(f'<path class="edge" d="M{x - INDENT + 6} {up}V{y - 5}H{x - 4}"/>')
@@ -48,7 +50,7 @@ def tree(drawn: Tree) -> SafeString:
             width = max(1.0, 120 * min(1.0, node.weight))
             parts.append(f'<rect class="weight" x="{TREE_WIDTH - 128}" y="{y - 11}" width="{width:.0f}" height="12"/>')
             parts.append(f'<text class="small" x="{TREE_WIDTH - 124}" y="{y - 1}">{node.weight:.0%}</text>')
-        parts.append(f'<text x="{x}" y="{y}">{escape(_cut(node.title, 74 - 3 * depth))}</text>')
+        parts.append(f'<text x="{x}" y="{y}">{escape(_cut(node.title, max(12, 74 - 3 * depth)))}</text>')
         if node.figures:
             parts.append(f'<text class="small" x="{x}" y="{y + 12}">{escape(_cut(node.figures, 90))}</text>')
     described = "; ".join(f"{node.title} ({node.figures})" for node, _, _ in rows)

@@ -76,8 +76,9 @@ class Recorder:
     ) -> None:
         """Add to a series of the rollup; ``labels`` are values in the order of the names in ``rollup.KINDS``."""
 
-    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> None:
-        """Keep ``facts`` (JSON-serialisable) with a series of the rollup, in place of those that were kept before."""
+    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> bool:
+        """Keep ``facts`` (JSON-serialisable) with a series of the rollup, beside those of other names; tell if kept."""
+        return False
 
 
 class Tally(Recorder):
@@ -134,13 +135,16 @@ class Tally(Recorder):
         if self.started is not None:
             self._begin()
 
-    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> None:
-        """Keep facts with a series, the latest only; what would be one too many is left out."""
+    def note(self, kind: str, labels: Labels, facts: Mapping[str, Any]) -> bool:
+        """Keep facts with a series, the latest only; what would be one too many is left out, and False returned."""
+        key = kind, labels
         with self._lock:
-            if len(self._notes) < self.max_series:
-                self._notes[kind, labels] = facts
+            kept = key in self._notes or len(self._notes) < self.max_series
+            if kept:
+                self._notes[key] = facts
         if self.started is not None:
             self._begin()
+        return kept
 
     def drain_counts(self) -> Counts:
         """Return what the instruments counted since the last time."""

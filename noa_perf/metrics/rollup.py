@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 from django.db import DatabaseError, ProgrammingError, connections
@@ -52,7 +53,7 @@ MAX_LABEL = 10_000
 MAX_NOTES = 500
 """Series whose notes wait for a database that is away."""
 MAX_NOTE = 30_000
-"""Characters of one series' notes, as JSON; longer ones are not kept."""
+"""Characters of what one process notes of a series, as JSON; the longest parts are left out of longer ones."""
 
 
 class Writer:
@@ -140,10 +141,24 @@ class Writer:
             self._failed(error)
             return False
         self._written.update(starts)
+        self._try_notes()
         if self.problem is not None:
             logger.info("the rollup on database %r is written again", self.database)
         self.problem, self._fruitless, self._next_try = None, 0, float("-inf")
         return True
+
+    def _try_notes(self) -> None:
+        """Write the notes; what the database refuses is let go, for figures must not wait for words."""
+        if not self._notes:
+            return
+        try:
+            with muted():
+                self._write_notes()
+        except Exception as error:
+            self._notes = {}
+            self.failures += 1
+            self._tally.count(ROLLUP_FAILURES)
+            logger.debug("notes could not be written", exc_info=error)
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
@@ -185,15 +200,17 @@ class Writer:
             unique_fields=_target(self.database, ["kind", "resolution", "bucket", "series", "process"]),
             update_fields=["count", "seconds", "histogram", "extra"],
         )
-        self._note()
 
-    def _note(self) -> None:
+    def _write_notes(self) -> None:
+        """Add the notes to those that other processes have written; what they know and we do not, stays."""
         from noa_perf.metrics.models import Series
 
         notes = {(kind, digest(kind, labels)): (labels, facts) for (kind, labels), facts in self._notes.items()}
+        there = Series._default_manager.using(self.database).filter(series__in=[series for _, series in notes])
+        known = {(kind, series): facts for kind, series, facts in there.values_list("kind", "series", "notes")}
         rows = [
-            Series(kind=kind, series=series, labels=_cut(labels), notes=_kept(facts))
-            for (kind, series), (labels, facts) in sorted(notes.items(), key=lambda each: each[0])
+            Series(kind=key[0], series=key[1], labels=_cut(labels), notes=_joined(known.get(key), _kept(facts)))
+            for key, (labels, facts) in sorted(notes.items(), key=lambda each: each[0])
         ]
         Series._default_manager.using(self.database).bulk_create(
             rows,
@@ -278,10 +295,19 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "?").encode("utf-8", "replace").decode()
 
 
-def _kept(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return ``facts`` as they can be written; None where they are longer than is worth keeping."""
+def _kept(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``facts`` as they can be written, without the longest where all together are too long."""
     kept: dict[str, Any] = _cleaned(facts)
-    return kept if len(json.dumps(kept)) <= MAX_NOTE else None
+    sizes = {name: len(json.dumps(value)) for name, value in kept.items()}
+    while sum(sizes.values()) > MAX_NOTE:
+        longest = max(sizes, key=lambda name: sizes[name])
+        del kept[longest], sizes[longest]
+    return kept
+
+
+def _joined(known: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Return what was known with what is new; nothing new about a name leaves what was known of it."""
+    return {**(known or {}), **{name: value for name, value in new.items() if value or not (known or {}).get(name)}}
 
 
 def _cleaned(value: Any) -> Any:
@@ -289,6 +315,8 @@ def _cleaned(value: Any) -> Any:
         return {_clean(str(key)): _cleaned(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_cleaned(one) for one in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None  # JSON has no such number
     return value if value is None or isinstance(value, (bool, int, float)) else _clean(str(value))
 
 
@@ -359,6 +387,7 @@ def read(
     process: str | None = None,
     detail: bool = True,
     notes: bool = False,
+    having: str | None = None,
     database: str | None = None,
 ) -> list[Line]:
     """Return the series of ``kind`` from ``since`` to ``until`` (seconds since 1970), dearest first.
@@ -366,8 +395,8 @@ def read(
     Figures are added up over all processes (or those of one ``process``, before they are thinned) and into steps of
     ``step`` seconds, a single one by default. ``top`` keeps the first by ``seconds`` or ``count``; ``series`` only the
     named ones. A bucket counts whole, at its beginning. Without ``detail`` there are counts and seconds alone, which
-    the database adds up: much quicker over long times. With ``notes`` there is what was found out too. Raises
-    :class:`RollupUnavailable`.
+    the database adds up: much quicker over long times. With ``notes`` there is what was found out too;
+    ``having`` keeps series that counted that extra. Raises :class:`RollupUnavailable`.
     """
     alias = database or settings().database
     with muted(), _readable(alias):
@@ -376,6 +405,8 @@ def read(
             figures = figures.filter(process=process)
         if series is not None:
             figures = figures.filter(series__in=list(series))
+        if having is not None:
+            figures = figures.filter(series__in=figures.filter(**{f"extra__{having}__gt": 0}).values("series"))
         if top is not None:
             dear = figures.values("series").annotate(by=Sum(by)).order_by("-by", "series")[:top]
             figures = figures.filter(series__in=[row["series"] for row in dear])

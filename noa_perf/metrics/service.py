@@ -133,13 +133,15 @@ class Thread(threading.Thread):
 
     def run(self) -> None:
         """Flush until told to stop, or nobody is left."""
-        while not self._stopped:
+        last = False
+        while not last:
             # Processes that were started together shall not write together.
             self._wake.wait(self._seconds * random.uniform(0.8, 1.0))  # noqa: S311  (spreads load, no secret)
             service = self._service()
             if service is None:
                 return
-            service.flush(force=self._stopped)
+            last = self._stopped  # told so during a flush: once more, for what was counted meanwhile
+            service.flush(force=last)
             _disconnect(service)
             del service
 

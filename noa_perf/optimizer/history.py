@@ -16,7 +16,7 @@ SERIES = {"route": "route", "fingerprint": "query", "nplusone": "n_plus_one"}
 """Ways to add up, each with the rollup's kind of series."""
 TOP = 50
 
-_SPAN = re.compile(r"^(\d+)\s*([smhd])$")
+_SPAN = re.compile(r"^(\d{1,9})\s*([smhd])$")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 

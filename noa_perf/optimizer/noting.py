@@ -13,7 +13,8 @@ from typing import Any
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.findings import Finding
 from noa_perf.metrics import recorder
-from noa_perf.optimizer import metering, report
+from noa_perf.metrics.recorder import Recorder
+from noa_perf.optimizer import capture, metering, report
 from noa_perf.optimizer.collector import Collector, collector
 from noa_perf.optimizer.fingerprint import statement
 from noa_perf.optimizer.plans.advise import Reading
@@ -22,6 +23,8 @@ from noa_perf.optimizer.sightings import Sample, Shape, Sighting
 
 BUDGET = 1.0
 """Seconds of a flush that may go by before the rest waits for the next one."""
+AGAIN = 3_600.0
+"""Seconds after which all is noted again: tidying up may have deleted what nobody counted for a while."""
 TOP = 100
 """Statements that are noted, the dearest first: as many as a page lists."""
 MOST = 10
@@ -37,6 +40,7 @@ class Noter:
         """Note what ``collector`` has seen."""
         self._collector = collector
         self._clock = clock
+        self._began_at = clock.monotonic()
         self._noted: dict[tuple[str, Labels], Any] = {}
 
     def note(self) -> None:
@@ -45,16 +49,24 @@ class Noter:
         if to is recorder.NOTHING:
             return
         began = self._clock.monotonic()
+        if began - self._began_at > AGAIN:
+            self._began_at, self._noted = began, {}
         sightings, shapes = self._collector.seen()
         wanted: dict[tuple[str, Labels], Any] = {}
         for kind, labels, stamp, make in self._all(sightings, shapes):
             key = kind, labels
-            if self._noted.get(key) == stamp:
-                wanted[key] = stamp
-            elif self._clock.monotonic() - began < BUDGET:
-                to.note(kind, labels, make())
+            known = self._noted.get(key) == stamp
+            if known or (self._clock.monotonic() - began < BUDGET and self._noted_now(to, kind, labels, make)):
                 wanted[key] = stamp
         self._noted = wanted  # what is not seen any more is forgotten here too
+
+    @staticmethod
+    def _noted_now(to: Recorder, kind: str, labels: Labels, make: Callable[[], dict[str, Any]]) -> bool:
+        try:
+            return to.note(kind, labels, make())
+        except Exception:  # one that cannot be told of must not keep the others waiting
+            capture.faults.note("notes")
+            return True
 
     def _all(
         self, sightings: list[Sighting], shapes: list[Shape]
@@ -70,8 +82,9 @@ class Noter:
         for shape in heapq.nlargest(TOP, shapes, key=lambda shape: shape.seconds):
             folded = statement(shape.sql).folded
             seen, reading = by_shape.get((shape.alias, folded), []), self._collector.known(shape.alias, folded)
-            last = shape.samples[-1].at if shape.samples else 0.0
-            stamp = len(seen), id(reading), last
+            samples = tuple(shape.samples)  # requests add to them meanwhile
+            # The reading itself, not its id: that of one which is gone may come again.
+            stamp = len(seen), reading, samples[-1].at if samples else 0.0
             labels = metering.query_labels(shape.alias, shape.digest, folded)
             yield "query", labels, stamp, partial(self._of_statement, shape, seen, reading)
 
@@ -85,7 +98,7 @@ class Noter:
         note: dict[str, Any] = {
             "findings": [_plain(one) for one in found[:MOST]],
             "sites": _sites(seen),
-            "samples": [_sample(one) for one in shape.samples],
+            "samples": [_sample(one) for one in tuple(shape.samples)],
         }
         if reading is not None and reading.plan is not None:
             note["plan"] = reading.plan.redacted().outline()

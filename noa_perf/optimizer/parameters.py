@@ -30,7 +30,10 @@ def _mask(value: Any) -> str:
     if value is None:
         return "NULL"
     name = type(value).__name__
-    return f"{name} of {len(value):,}" if isinstance(value, Sized) else name
+    try:
+        return f"{name} of {len(value):,}" if isinstance(value, Sized) else name
+    except Exception:  # somebody else's code
+        return name
 
 
 def _show(value: Any) -> str:

@@ -13,6 +13,7 @@ from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
 from noa_perf.optimizer import collector, noting
 from noa_perf.optimizer.middleware import QueryMonitorMiddleware
+from noa_perf.optimizer.plans.explainer import explainer
 from tests.library.fill import fill
 from tests.library.models import Author, Book
 
@@ -30,6 +31,7 @@ def traffic(db, settings):
     settings.NOA_PERF = {"OPTIMIZER": {"ON_N_PLUS_ONE": "collect", "SLOW_QUERY_MS": 0}}
     fill()
     collector.collector.reset()
+    explainer._begin()
     tally = Tally()
     before = recorder.use(tally)
     try:

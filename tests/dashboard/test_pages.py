@@ -21,6 +21,7 @@ from noa_perf.metrics.models import Series
 from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
 from noa_perf.optimizer import capture, collector, noting
+from noa_perf.optimizer.plans import advise
 from noa_perf.optimizer.scopes import Scope
 from tests.dashboard.conftest import staff
 from tests.library.models import Author
@@ -145,6 +146,50 @@ def test_a_route_shows_its_n_plus_one_alone(traffic, viewer):
     found = blocks(viewer, f"routes/{rollup.digest('route', ('(no route)',))}/")
 
     assert [row["cells"][0] for row in titled(found, "N+1")["rows"]] == ["Book.author"]
+
+
+def test_a_statement_that_was_slow_is_shown_among_many_dearer_ones(db, viewer):
+    tally = Tally()
+    for number in range(120):
+        tally.add("query", ("default", f"{number}", f"SELECT {number}"), 1, 9.0, {24: 1})
+    tally.add("query", ("default", "slow", "SELECT slow"), 1, 0.5, {19: 1}, slow=1)
+    tally.add("route", ("/",), 1, 1.0, {20: 1}, queries=1, database_us=1_000)
+    Writer(tally, SYSTEM, "default").flush(force=True)
+
+    (row,) = titled(blocks(viewer, "slow/"), "Slow statements")["rows"]
+    verdicts = {one["title"]: one for one in viewer.get(HOME + "?format=json").json()["optimizer"]}
+
+    assert row["cells"][-1] == "SELECT slow"
+    assert verdicts["Slow"]["state"] == "bad"
+
+
+def test_an_n_plus_one_of_a_route_is_shown_among_many_dearer_ones(db, viewer):
+    tally = Tally()
+    for number in range(120):
+        tally.add("n_plus_one", (f"A.{number}", "at x.py:1", "/other/"), 1, 9.0, queries=9)
+    tally.add("n_plus_one", ("Book.author", "at y.py:1", "/quiet/"), 1, 0.1, queries=3)
+    tally.add("route", ("/quiet/",), 1, 1.0, {20: 1}, queries=3, database_us=1_000)
+    Writer(tally, SYSTEM, "default").flush(force=True)
+
+    found = blocks(viewer, f"routes/{rollup.digest('route', ('/quiet/',))}/")
+
+    assert [row["cells"][0] for row in titled(found, "N+1")["rows"]] == ["Book.author"]
+
+
+def test_a_plan_is_read_once_however_often_it_is_looked_at(traffic, viewer, monkeypatch):
+    read, asked = advise.read, []
+
+    def counted(one):
+        asked.append(one)
+        return read(one)
+
+    monkeypatch.setattr(advise, "read", counted)
+    address = f"{HOME}queries/{key_of(viewer, 'queries')}/"
+
+    for _ in range(3):
+        assert viewer.get(address).status_code == 200
+
+    assert len(asked) == 1
 
 
 def test_a_slow_run_is_shown_without_its_values(traffic, viewer):

@@ -293,3 +293,61 @@ def test_notes_wait_within_bounds(database, clock):
         process.tally.note("route", (f"/{number}/",), {})
 
     assert len(process.tally.drain_notes()) == 3
+
+
+def test_what_one_process_knows_another_does_not_wipe_out(database, clock):
+    process, other = Process(clock, database), Process(clock, database)
+    process.did()
+    other.did()
+
+    process.tally.note("route", ("/",), {"plan": {"lines": ["Seq Scan"]}, "samples": [1], "sites": ["a"]})
+    process.writer.flush()
+    other.tally.note("route", ("/",), {"samples": [], "sites": ["b"], "findings": []})
+    other.writer.flush()
+
+    (line,) = read(database, clock, notes=True)
+    assert line.notes == {"plan": {"lines": ["Seq Scan"]}, "samples": [1], "sites": ["b"], "findings": []}
+
+
+def test_of_what_is_too_long_the_rest_is_kept(database, clock):
+    process = Process(clock, database)
+    process.did()
+
+    process.tally.note("route", ("/",), {"plan": "x" * (rollup.MAX_NOTE + 1), "cure": "an index"})
+    process.writer.flush()
+
+    assert read(database, clock, notes=True)[0].notes == {"cure": "an index"}
+
+
+def test_a_number_that_json_has_not_is_none(database, clock):
+    process = Process(clock, database)
+    process.did()
+
+    process.tally.note("route", ("/",), {"weight": float("nan"), "cost": [float("inf"), 1.5]})
+
+    assert process.writer.flush()
+    assert read(database, clock, notes=True)[0].notes == {"weight": None, "cost": [None, 1.5]}
+
+
+def test_notes_that_the_database_refuses_do_not_hold_up_figures(database, clock, monkeypatch):
+    process = Process(clock, database)
+
+    def refuse(self):
+        raise ValueError("no")
+
+    monkeypatch.setattr(Writer, "_write_notes", refuse)
+    process.tally.note("route", ("/",), {"cure": "x"})
+    assert process.did()
+    assert process.did()
+
+    assert read(database, clock)[0].total.count == 2
+    assert process.writer.failures == 1
+
+
+def test_series_that_counted_an_extra_are_found_among_dearer_ones(database, clock):
+    process = Process(clock, database)
+    for number in range(5):
+        process.did(f"/{number}/", seconds=9.0)
+    process.did("/slow/", seconds=0.1, slow=1)
+
+    assert [line.labels["route"] for line in read(database, clock, top=2, having="slow")] == ["/slow/"]

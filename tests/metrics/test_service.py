@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from noa_perf.metrics import rollup, tidying
+from noa_perf.metrics import rollup, service, tidying
 from noa_perf.metrics.service import TELL_AGAIN, Service, under_test
 
 
@@ -88,3 +88,18 @@ def test_without_rollup_nothing_is_kept(clock, settings):
     mine.flush()
 
     assert (mine.writer, mine.exporter) == (None, None)
+
+
+def test_what_is_counted_during_the_last_flush_is_written_too(mine, monkeypatch):
+    flushes = []
+
+    def flush(*, force=False):
+        flushes.append(force)
+        if len(flushes) == 1:
+            thread._stopped = True  # told to stop while it flushes
+
+    monkeypatch.setattr(mine, "flush", flush)
+    thread = service.Thread(mine, 0.01)
+    thread.run()
+
+    assert flushes == [False, True]

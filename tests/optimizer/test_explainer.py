@@ -12,10 +12,11 @@ from django.db import connections
 
 from noa_perf.core.clock import ManualClock
 from noa_perf.optimizer import capture
-from noa_perf.optimizer.plans import advise
+from noa_perf.optimizer.plans import advise, sqlite
 from noa_perf.optimizer.plans import explainer as module
 from noa_perf.optimizer.plans.advise import Asked
 from noa_perf.optimizer.plans.explainer import Explainer
+from noa_perf.optimizer.plans.tree import Plan, PlanNode, Step
 from noa_perf.optimizer.scopes import Scope
 
 
@@ -158,3 +159,14 @@ def test_a_forked_child_has_an_explainer_that_works(own):
             own.after_fork()
             os._exit(42 if own.offer(Asked("default", "SELECT 1"), "SELECT %s", None) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+
+
+@pytest.mark.django_db
+def test_what_a_fault_says_quotes_no_value(monkeypatch):
+    secret = PlanNode(Step.SORT, "Sort by ((email = 'bob@secret.example'))", facts={"spill_kb": 9})
+    monkeypatch.setattr(sqlite, "explain", lambda *args, **kwargs: Plan("sqlite", (secret,)))
+
+    (fault,) = advise.read(Asked("default", "SELECT name FROM library_author"), ("bob@secret.example",)).faults
+
+    assert "went to disk" in fault.summary
+    assert "bob" not in f"{fault}"

@@ -8,7 +8,7 @@ from noa_perf import optimizer
 from noa_perf.core.clock import ManualClock
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
-from noa_perf.optimizer import noting, parameters, report
+from noa_perf.optimizer import capture, noting, parameters, report
 from noa_perf.optimizer.collector import collector
 from noa_perf.optimizer.noting import Noter
 from noa_perf.optimizer.plans.advise import Asked
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def tally():
     collector.reset()
+    explainer._begin()
     mine = Tally()
     before = recorder.use(mine)
     yield mine
@@ -132,3 +133,44 @@ def test_a_long_value_is_cut():
     (text,) = parameters.shown(["x" * 10_000])
 
     assert len(text) == parameters.MAX_CHARACTERS + 1
+
+
+def test_one_that_cannot_be_told_of_keeps_no_other_waiting(tally, monkeypatch):
+    fill()
+    read_books()
+    monkeypatch.setattr(Noter, "_of_n_plus_one", lambda self, sighting, among: 1 / 0)
+    faults = capture.faults.total
+
+    noter = Noter(collector)
+    noter.note()
+    noter.note()
+
+    assert {kind for kind, _ in tally.drain_notes()} == {"query"}
+    assert capture.faults.total == faults + 1
+
+
+def test_all_is_noted_again_after_an_hour(tally):
+    fill()
+    read_books()
+    clock = ManualClock()
+    noter = Noter(collector, clock)
+    noter.note()
+    first = len(tally.drain_notes())
+
+    clock.advance(noting.AGAIN + 1)
+    noter.note()
+
+    assert len(tally.drain_notes()) == first
+
+
+def test_what_found_no_room_is_noted_the_next_time(tally):
+    fill()
+    read_books()
+    tally.max_series = 1
+    noter = Noter(collector)
+    counts = []
+    for _ in range(4):
+        noter.note()
+        counts.append(len(tally.drain_notes()))
+
+    assert counts == [1, 1, 1, 0]

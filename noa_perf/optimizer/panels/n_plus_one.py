@@ -21,7 +21,8 @@ def every(window: Window) -> Sequence[Block]:
 
 def table(window: Window, route: str | None = None) -> Table:
     """Return the N+1 of one route, or of all."""
-    lines = rollup.read("n_plus_one", window.since, window.until, top=blocks.TOP, notes=True)
+    top = blocks.TOP if route is None else None  # those of one route may be anywhere among all
+    lines = rollup.read("n_plus_one", window.since, window.until, top=top, notes=True)
     if route is not None:
         lines = [line for line in lines if line.labels.get("route") == route]
     titles = (_("where"), _("route"))

@@ -38,13 +38,15 @@ def every(window: Window) -> Sequence[Block]:
         )
         for line in lines
     ]
+    note = _("%(scope)s; commands and tasks count too; a streaming response's time holds its reader's")
+    note %= {"scope": blocks.all_processes()}
     return [
         blocks.over_time(_("Time of requests"), lines[:5], "route"),
         Table(
             title=_("Routes"),
             columns=columns,
             rows=rows,
-            note=_("%(scope)s; a streaming response's time holds its reader's") % {"scope": blocks.all_processes()},
+            note=note,
             empty=_("No request was counted in this window."),
         ),
     ]

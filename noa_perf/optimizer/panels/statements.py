@@ -14,14 +14,14 @@ from noa_perf.optimizer.collector import collector
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.noting import fault_note
 from noa_perf.optimizer.panels import blocks
-from noa_perf.optimizer.plans import advise
+from noa_perf.optimizer.plans.explainer import explainer
 from noa_perf.optimizer.sightings import Shape
 
 
 def every(window: Window) -> Sequence[Block]:
     """List the statements by the time they took."""
     lines = rollup.read("query", window.since, window.until, window.step, top=blocks.TOP)
-    whole = sum(line.total.seconds for line in lines)
+    whole = rollup.totals("query", window.since, window.until).seconds
     columns = (
         *blocks.figure_columns(),
         Column(title=_("slow"), kind=Kind.COUNT),
@@ -54,8 +54,7 @@ def every(window: Window) -> Sequence[Block]:
 
 def slow(window: Window) -> Sequence[Block]:
     """List the statements that were slow at times, and how often."""
-    lines = rollup.read("query", window.since, window.until, window.step, top=blocks.TOP)
-    found = [line for line in lines if line.total.extra.get("slow")]
+    found = rollup.read("query", window.since, window.until, window.step, top=blocks.TOP, having="slow")
     columns = (
         Column(title=_("slow"), kind=Kind.COUNT),
         Column(title=_("calls"), kind=Kind.COUNT),
@@ -111,7 +110,7 @@ def _plan(known: Mapping[str, Any], shape: Shape | None) -> list[Block]:
     if "plan" in known:
         plan, faults = known["plan"], known["faults"]
     else:
-        reading = advise.read(advise.Asked.of(shape)) if shape is not None and shape.alias in connections else None
+        reading = explainer.read_once(shape) if shape is not None and shape.alias in connections else None
         if reading is None or reading.plan is None or not reading.plan.roots:
             return []
         plan, faults = reading.plan.redacted().outline(), [fault_note(fault) for fault in reading.faults]
@@ -162,7 +161,7 @@ def _sites(noted: Sequence[Mapping[str, Any]]) -> Table:
 def _samples(noted: Sequence[Mapping[str, Any]], shape: Shape | None) -> list[Block]:
     """Return the latest slow runs: of any process without values; of this one with them, where they are kept."""
     tables = [_sample_table(_("Slow runs"), noted, _("parameters by type and size"))] if noted else []
-    kept = [sample for sample in shape.samples if sample.values is not None] if shape is not None else []
+    kept = [sample for sample in tuple(shape.samples) if sample.values is not None] if shape is not None else []
     if kept:
         rows = [
             {

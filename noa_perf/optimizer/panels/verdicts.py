@@ -24,7 +24,7 @@ def verdicts(window: Window) -> Sequence[Verdict]:
     try:
         requests = rollup.read("route", window.since, window.until)
         found = rollup.read("n_plus_one", window.since, window.until, top=blocks.TOP, notes=True)
-        statements = rollup.read("query", window.since, window.until, top=blocks.TOP)
+        statements = rollup.read("query", window.since, window.until, top=blocks.TOP, having="slow")
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title=_("Queries"), text=str(error))]
     if not requests:
@@ -59,7 +59,7 @@ def _n_plus_one(lines: list[Line], whole: float) -> Verdict:
 
 def _slow(lines: list[Line]) -> Verdict:
     limit = settings().slow_query_ms
-    found = [line for line in lines if line.total.extra.get("slow")]
+    found = lines
     threshold = _("slow from %(limit).0f ms") % {"limit": limit}
     link = Link(page="slow")
     if not found:

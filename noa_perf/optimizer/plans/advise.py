@@ -107,12 +107,13 @@ def _faults(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any)
             told.add(mark)
             explained |= {fault.subject} if fault.kind in EXPLAINING else set()
             yield fault
-    yield from (one for one in _renamed(measured.few_of_many(plan), read) if one.subject not in explained)
+    yield from (one for one in _renamed(measured.few_of_many(plan.redacted()), read) if one.subject not in explained)
 
 
 def _every(asked: Asked, plan: Plan, connection: Any, engine: Any, params: Any, read: list[Source]) -> Iterator[Fault]:
     yield from _deep_offset(asked, plan.vendor)
-    yield from _renamed(measured.faults(plan), read)
+    # What they say quotes the plan, and is kept: so without the values that a plan may quote.
+    yield from _renamed(measured.faults(plan.redacted()), read)
     yield from _stale_statistics(connection, engine, read)
     wildcard = asked.wildcard or has_leading_wildcard(params)
     yield from access.faults(access.Facts(plan, read, connection, engine, asked.returned, wildcard))

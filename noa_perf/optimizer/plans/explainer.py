@@ -16,10 +16,11 @@ from django.db import connections
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.optimizer import capture
-from noa_perf.optimizer.fingerprint import Kind
+from noa_perf.optimizer.fingerprint import Kind, statement
 from noa_perf.optimizer.plans import advise
 from noa_perf.optimizer.plans.advise import Asked, Reading
 from noa_perf.optimizer.scopes import Scope
+from noa_perf.optimizer.sightings import Shape
 
 MAX_WAITING = 20
 MAX_READINGS = 500
@@ -86,6 +87,16 @@ class Explainer:
             self._ensure_thread()
         return True
 
+    def read_once(self, shape: Shape) -> Reading:
+        """Return the latest reading of a shape; read now, on this thread's connection, if there is none yet."""
+        key = shape.alias, statement(shape.sql, connections[shape.alias].vendor).folded
+        known = self._readings.get(key)
+        if known is None:
+            known = _without_values(advise.read(Asked.of(shape)))
+            with self._lock:
+                self._remember(self._readings, key, known)
+        return known
+
     def reading(self, alias: str, folded: str) -> Reading | None:
         """Return the latest reading of a shape, if there is one."""
         return self._readings.get((alias, folded))
@@ -122,11 +133,7 @@ class Explainer:
             self._stop.wait(self.pause)
 
     def _explain(self, key: Key, asked: Asked, params: Any) -> None:
-        reading = advise.read(asked, params)
-        if reading.plan is not None:
-            plan = reading.plan.redacted()
-            faults = [replace(one, evidence={**one.evidence, "plan": plan.lines()}) for one in reading.faults]
-            reading = Reading(plan, faults)
+        reading = _without_values(advise.read(asked, params))
         with self._lock:
             self._remember(self._readings, key, reading)
 
@@ -136,6 +143,14 @@ class Explainer:
         table.move_to_end(key)
         if len(table) > MAX_READINGS:
             table.popitem(last=False)
+
+
+def _without_values(reading: Reading) -> Reading:
+    if reading.plan is None:
+        return reading
+    plan = reading.plan.redacted()
+    faults = [replace(one, evidence={**one.evidence, "plan": plan.lines()}) for one in reading.faults]
+    return replace(reading, plan=plan, faults=faults)
 
 
 explainer = Explainer()
