@@ -62,7 +62,7 @@ format: $(LINT)/$(READY) ## let ruff mend what it can, and write the reference's
 BENCHMARKS := $(sort $(notdir $(basename $(wildcard benchmarks/[a-z]*.py))))
 SUITES := $(sort $(notdir $(basename $(wildcard tests/conformance/[a-z]*.py))))
 
-bench: ## run one app's benchmark: ONLY=<app> ARGS="--quick"
+bench: ## run one app's benchmark: ONLY=<app> ARGS="--rounds 2"
 ifeq ($(filter $(ONLY),$(BENCHMARKS)),)
 	@echo "Benchmarks here: $(or $(BENCHMARKS),none yet)." >&2
 	@$(if $(ONLY),echo "There is none called $(ONLY)." >&2; exit 2,echo "Run one with make bench ONLY=<name>." >&2)

@@ -1,7 +1,7 @@
 """What it costs to watch a lazy-FK loop, and what is found: beside bare Django and the peers, all in one run.
 
 ``make bench ONLY=optimizer`` prints the tables; ``ARGS=--write`` puts them in docs/reference/benchmarks.md, and
-``ARGS=--quick`` takes two rounds. Each subject is measured in processes of its own, one after the other, round by
+``ARGS="--rounds 2"`` is quicker. Each subject is measured in processes of its own, one after the other, round by
 round, and only ratios within a round are kept: what else the machine does meets all alike.
 """
 
@@ -147,11 +147,11 @@ def say(text: str) -> None:
 def main() -> None:
     """Measure, print, and, if asked to, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each is measured (default: {ROUNDS})")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args()
     told = {one.name: measure(one, "scenarios") for one in SUBJECTS if one.detects is not None}
-    results = rounds(2 if options.quick else ROUNDS)
+    results = rounds(options.rounds)
     text = page(results, told)
     print(text)
     if told["noa_perf"]["missed"] or told["noa_perf"]["false"]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import django
 
-ROUNDS = 8
+ROUNDS = 5
 PAGES = 40
 
 

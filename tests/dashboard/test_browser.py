@@ -133,8 +133,12 @@ def test_every_tab_window_and_fold_works(browser):
     assert browser.errors == []
 
 
-def test_every_copy_button_copies(browser):
-    page = browser.open(HOME)
+@pytest.mark.parametrize("listed", ["", "n-plus-one/", "queries/1", "routes/1", "n-plus-one/1"])
+def test_every_copy_button_copies(browser, listed):
+    page = browser.open(HOME + listed.removesuffix("1"))
+    if listed.endswith("1"):
+        with page.expect_navigation():
+            page.locator(".np td a").first.click()
     buttons = page.locator(".np-copy")
     assert buttons.count() >= 1
 

@@ -111,3 +111,15 @@ def test_figures_are_written_alike():
     assert written(None, Kind.MS) == ""
     assert written(0, Kind.TIME) == "1970-01-01 00:00:00"
     assert [brief(value, Kind.COUNT) for value in (5, 12_000, 3_000_000, 2e9)] == ["5", "12 k", "3 M", "2 G"]
+
+
+def test_a_deep_plan_stays_inside_the_picture():
+    node = Node(title="x" * 200)
+    for _ in range(40):
+        node = Node(title="Nested Loop " * 20, figures="rows 9", children=[node])
+
+    svg = charts.tree(Tree(title="Plan", roots=[node]))
+
+    ends = [(float(x), len(text)) for x, text in re.findall(r'<text x="([\d.]+)" y="\d+">([^<]*)<', svg)]
+    assert len(ends) == 41
+    assert all(x + 7 * letters <= charts.TREE_WIDTH for x, letters in ends)

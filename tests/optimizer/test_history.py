@@ -134,6 +134,7 @@ def test_spans(span, seconds):
     ("options", "message"),
     [
         ({"by": "route", "since": "soon"}, "15m, 6h or 7d"),
+        ({"by": "route", "since": "9" * 400 + "d"}, "15m, 6h or 7d"),
         ({"by": "route", "url": ["/"]}, "give one of them"),
     ],
 )

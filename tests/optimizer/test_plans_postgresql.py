@@ -374,8 +374,21 @@ def test_a_lossy_bitmap(books):
     assert "lossy_bitmap" not in kinds(calm)
 
 
-def test_compilation_that_costs_more_than_it_saves():
-    """From a document, for whether a server has JIT depends on how it was built."""
+def test_compilation_that_costs_more_than_it_saves_on_a_real_plan(books):
+    for name in ("jit_above_cost", "jit_inline_above_cost", "jit_optimize_above_cost"):
+        books(f"SET {name} = 0")
+    books("SET jit = on")
+    sql = 'SELECT SUM("pages" * 2 + length("title")), AVG("author_id") FROM "library_book" WHERE "pages" > %s'
+    found = read(sql, [5], analyze=True)
+    books("SET jit = off")
+    calm = read(sql, [5], analyze=True)
+
+    assert "jit_overhead" in kinds(found)
+    assert found.plan.facts["jit_ms"] > 0
+    assert "jit_overhead" not in kinds(calm)
+
+
+def test_the_share_of_compilation_from_which_it_counts():
     document = [
         {
             "Plan": {"Node Type": "Seq Scan", "Relation Name": "t", "Alias": "t", "Plan Rows": 1, "Total Cost": 9.0},
