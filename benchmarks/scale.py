@@ -16,7 +16,7 @@ from typing import Any
 
 import django
 
-ROUNDS = 5
+ROUNDS = 4
 PAGES = 40
 
 
