@@ -65,6 +65,7 @@ class Writer:
         self._clock = clock
         self._database = database
         self.failures = self.lost = 0
+        self._refused = False
         self.reset()
 
     def reset(self) -> None:
@@ -158,6 +159,10 @@ class Writer:
             self._notes = {}
             self.failures += 1
             self._tally.count(ROLLUP_FAILURES)
+            if not self._refused:
+                self._refused = True
+                message = "notes could not be written to database %r (%s); figures are; logged once"
+                logger.warning(message, self.database, type(error).__name__)
             logger.debug("notes could not be written", exc_info=error)
 
     def _failed(self, error: Exception) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -329,19 +331,21 @@ def test_a_number_that_json_has_not_is_none(database, clock):
     assert read(database, clock, notes=True)[0].notes == {"weight": None, "cost": [None, 1.5]}
 
 
-def test_notes_that_the_database_refuses_do_not_hold_up_figures(database, clock, monkeypatch):
+def test_notes_that_the_database_refuses_do_not_hold_up_figures(database, clock, monkeypatch, caplog):
     process = Process(clock, database)
 
     def refuse(self):
         raise ValueError("no")
 
+    caplog.set_level(logging.INFO, "noa_perf.metrics")
     monkeypatch.setattr(Writer, "_write_notes", refuse)
-    process.tally.note("route", ("/",), {"cure": "x"})
-    assert process.did()
-    assert process.did()
+    for _ in range(2):
+        process.tally.note("route", ("/",), {"cure": "x"})
+        assert process.did()
 
     assert read(database, clock)[0].total.count == 2
-    assert process.writer.failures == 1
+    assert process.writer.failures == 2
+    assert [one.levelname for one in caplog.records if "notes could not" in one.message] == ["WARNING"]
 
 
 def test_series_that_counted_an_extra_are_found_among_dearer_ones(database, clock):
