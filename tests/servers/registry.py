@@ -12,8 +12,11 @@ from tests.servers.base import Server, Watchdog, scratch
 from tests.servers.chromium import Chromium
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
+from tests.servers.redis import Redis, RedisCluster, RedisSentinel
 
-SERVERS: dict[str, type[Server]] = {cls.name: cls for cls in (Chromium, Mariadb, Postgres)}
+SERVERS: dict[str, type[Server]] = {
+    cls.name: cls for cls in (Chromium, Mariadb, Postgres, Redis, RedisCluster, RedisSentinel)
+}
 
 S = TypeVar("S", bound=Server)
 

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
+import redis as driver
 
 from tests.servers import base, sweep
 from tests.servers.base import MissingServer, Server, Watchdog
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
+from tests.servers.proxy import Proxy
+from tests.servers.redis import Redis, RedisCluster, RedisSentinel, caught_up
 from tests.servers.registry import get
 from tests.servers.sweep import processes_in
 
@@ -159,6 +162,160 @@ def test_a_promoted_replica_takes_writes_when_the_primary_is_dead():
         assert server.query("replica", "SELECT x FROM shop.line") == [("1",)]
 
 
+@pytest.fixture(scope="module")
+def redis() -> Redis:
+    return get(Redis)
+
+
+def test_redis_answers_and_is_configured(redis):
+    before = redis.config("primary", "maxmemory-policy", "allkeys-lru")
+    try:
+        assert before == "noeviction"
+        assert redis.query("primary", "SET", "k", "é") == "OK"
+        assert redis.query("primary", "GET", "k") == "é"
+    finally:
+        redis.config("primary", "maxmemory-policy", before)
+        redis.query("primary", "FLUSHALL")
+
+
+def test_a_killed_redis_refuses_and_a_restarted_one_is_empty():
+    with own(Redis) as server:
+        server.query("primary", "SET", "k", 1)
+        port = server.ports["primary"]
+
+        server.kill("primary")
+        with pytest.raises(driver.ConnectionError):
+            server.query("primary", "PING")
+        server.restart("primary")
+
+        assert server.ports["primary"] == port
+        assert server.query("primary", "GET", "k") is None
+
+
+def test_a_frozen_redis_answers_when_it_is_thawed(redis, monkeypatch):
+    monkeypatch.setattr("tests.servers.redis.ANSWERS_WITHIN", 0.1)
+    redis.freeze("primary")
+    try:
+        with pytest.raises(driver.TimeoutError):
+            redis.query("primary", "PING")
+    finally:
+        redis.thaw("primary")
+    assert redis.query("primary", "PING") == "PONG"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> RedisCluster:
+    return get(RedisCluster)
+
+
+def test_a_slot_of_the_cluster_moves(cluster):
+    slot = cluster.query("node1", "CLUSTER", "KEYSLOT", "{moved}a")
+    source = cluster.owner("{moved}a")
+    target = next(role for role in cluster.roles if role != source)
+    cluster.query(source, "SET", "{moved}a", 1)
+
+    cluster.begin_move(slot, source, target)
+    with pytest.raises(driver.exceptions.AskError):
+        cluster.query(source, "GET", "{moved}b")
+    cluster.move_keys(slot, source, target)
+    cluster.end_move(slot, source, target)
+    try:
+        with pytest.raises(driver.exceptions.MovedError):
+            cluster.query(source, "GET", "{moved}a")
+        assert cluster.query(target, "GET", "{moved}a") == "1"
+    finally:
+        cluster.move_slot(slot, target, source)
+        cluster.query(source, "DEL", "{moved}a")
+
+
+def test_a_node_that_is_started_again_belongs_to_the_cluster_still():
+    with own(RedisCluster) as server:
+        role = server.owner("k")
+        server.query(role, "SET", "k", 1)
+
+        server.kill(role)
+        server.restart(role)
+        server.wait_until(server.whole, "the cluster")
+
+        assert server.owner("k") == role
+        assert server.query(role, "GET", "k") is None
+
+
+def test_the_sentinels_put_the_replica_in_a_dead_primarys_place():
+    with own(RedisSentinel) as server:
+        server.query("primary", "SET", "k", 1)
+        caught_up(server)
+
+        assert server.failover() == "replica"
+        server.query("replica", "SET", "l", 2)
+        server.restart("primary")
+        server.wait_until(server.ready, "the old primary as a replica")
+        caught_up(server)
+
+        assert server.query("primary", "MGET", "k", "l") == ["1", "2"]
+        with pytest.raises(driver.ReadOnlyError):
+            server.query("primary", "SET", "k", 3)
+
+
+@pytest.fixture
+def proxied(redis) -> Iterator[tuple[Proxy, driver.Connection]]:
+    """A proxy before Redis, and a connection through it that waits half a second at most."""
+    with Proxy(redis.ports["primary"]) as proxy:
+        connection = driver.Connection(port=proxy.port, protocol=2, socket_timeout=0.5, socket_connect_timeout=0.5)
+        yield proxy, connection
+        connection.disconnect()
+
+
+def ask(connection: driver.Connection, *command: str) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def test_the_proxy_passes_on_and_delays(proxied):
+    proxy, connection = proxied
+    assert ask(connection, "PING") == b"PONG"
+
+    proxy.delay = 0.05
+    begun = time.monotonic()
+    assert ask(connection, "PING") == b"PONG"
+    assert time.monotonic() - begun >= 0.05
+    assert proxy.accepted == 1
+
+
+def test_the_proxy_cuts_a_reply_in_two(proxied):
+    proxy, connection = proxied
+    ask(connection, "SET", "cut", "x" * 100)
+
+    proxy.fault = "cut"
+    with pytest.raises(driver.ConnectionError):
+        ask(connection, "GET", "cut")
+
+
+def test_the_proxy_swallows_the_reply_of_what_was_done(proxied, redis):
+    proxy, connection = proxied
+    assert ask(connection, "DEL", "swallowed") in {0, 1}
+
+    proxy.fault = "swallow"
+    with pytest.raises(driver.TimeoutError):
+        ask(connection, "SET", "swallowed", "1")
+    assert redis.query("primary", "GET", "swallowed") == "1"
+
+
+def test_the_proxy_refuses_and_accepts_again(proxied):
+    proxy, connection = proxied
+    ask(connection, "PING")
+
+    proxy.refuse()
+    with pytest.raises(driver.ConnectionError):
+        ask(connection, "PING")
+    connection.disconnect()
+    with pytest.raises(driver.ConnectionError):
+        connection.connect()
+    proxy.accept()
+
+    assert ask(connection, "PING") == b"PONG"
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that the servers' own users come through to; pytest's are closed to them, anew with each session."""
@@ -183,7 +340,7 @@ def run_of(
     )
     assert run.stdout is not None
     try:
-        assert re.match(rf"{name} primary: \w+://", run.stdout.readline())
+        assert re.match(rf"{name} (primary|node1): \w+://", run.stdout.readline())
         (folder,) = (one for one in place.glob(f"noa-perf-{name}-*") if one not in before)
         assert list(processes_in(folder))
         yield run, folder
@@ -205,6 +362,9 @@ def assert_gone(folder: Path) -> None:
         ("postgres", signal.SIGINT),
         ("postgres", signal.SIGTERM),
         ("mariadb", signal.SIGKILL),
+        ("redis", signal.SIGTERM),
+        ("redis_cluster", signal.SIGKILL),
+        ("redis_sentinel", signal.SIGKILL),
     ],
 )
 def test_nothing_is_left_however_the_run_ends(place, name, number):
@@ -249,7 +409,10 @@ def test_folders_that_nobody_signed_and_those_of_the_living_are_left_alone(tmp_p
     assert [folder.exists() for folder in (unsigned, living, dead)] == [True, True, False]
 
 
-@pytest.mark.parametrize(("cls", "role"), [(Postgres, "primary"), (Mariadb, "primary")])
+@pytest.mark.parametrize(
+    ("cls", "role"),
+    [(Postgres, "primary"), (Mariadb, "primary"), (RedisCluster, "node1"), (RedisSentinel, "primary")],
+)
 def test_a_port_that_was_taken_meanwhile_is_left_for_another(monkeypatch, cls, role):
     free = base.free_port
     with socket.socket() as squatter:
@@ -338,7 +501,7 @@ def python_for(how: dict[str, Any]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", ["postgres", "mariadb"])
+@pytest.mark.parametrize("name", ["postgres", "mariadb", "redis_sentinel"])
 def test_it_needs_no_root(place, name):
     """As nobody; where the tests are not root, all of them show it."""
     if os.geteuid() != 0:
