@@ -1,0 +1,31 @@
+"""Redis for every app: which one is meant, its clients, scripts, a short way for reads, and what an error means.
+
+This package alone imports redis-py. It can be imported without it, and names the extra when a client is asked for.
+"""
+
+from noa_perf.core.redis.clients import Clients, Role, clients, close_all
+from noa_perf.core.redis.errors import ERRORS, Kind, MissingRedis, classify
+from noa_perf.core.redis.lean import fast_call, fast_get, fast_mget
+from noa_perf.core.redis.scripts import Script
+from noa_perf.core.redis.target import Address, Options, RedisSettingsError, RedisTarget, parse, problems
+
+__all__ = [
+    "ERRORS",
+    "Address",
+    "Clients",
+    "Kind",
+    "MissingRedis",
+    "Options",
+    "RedisSettingsError",
+    "RedisTarget",
+    "Role",
+    "Script",
+    "classify",
+    "clients",
+    "close_all",
+    "fast_call",
+    "fast_get",
+    "fast_mget",
+    "parse",
+    "problems",
+]
