@@ -10,7 +10,7 @@ import pytest
 from noa_perf.optimizer.pytest_items import ALLOW, decorated
 
 MODES = ("off", "report", "fail")
-MAX = "max_queries"
+MAX = "noa_perf_max_queries"
 MARKERS = (
     f'{ALLOW}("Model.field", ..., reason="..."): leave these N+1 alone when --noa-perf watches the test.',
     f"{MAX}(n, using=None, exact=False): fail the test if it runs more than n queries.",
@@ -57,8 +57,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             named = ", ".join(map(repr, mark.args))
             pytest.fail(f"{ALLOW}({named}) gives no reason. Add reason=... that says why it may stay.", pytrace=False)
     limit = item.get_closest_marker(MAX)
-    if limit is not None and not (limit.args and isinstance(limit.args[0], int)):
-        pytest.fail(f"{MAX} gives no number. Write @pytest.mark.{MAX}(5).", pytrace=False)
+    if limit is not None:
+        _limit(limit)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,7 +67,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     limit = item.get_closest_marker(MAX)
     if limit is None or not isinstance(item, pytest.Function):
         return (yield)
+    with decorated(item, _limit(limit)):
+        return (yield)
+
+
+def _limit(mark: pytest.Mark) -> Any:
+    """Return the assertion that a marker asks for."""
     from noa_perf.optimizer.testing import assert_max_queries
 
-    with decorated(item, assert_max_queries(*limit.args, **limit.kwargs)):
-        return (yield)
+    try:
+        return assert_max_queries(*mark.args, **mark.kwargs)
+    except (TypeError, ValueError) as why:
+        pytest.fail(f"{MAX} says nothing to hold the test to: {why} Write @pytest.mark.{MAX}(5).", pytrace=False)

@@ -5,6 +5,7 @@ Only what the test function itself does is watched: fixtures, ``setUp`` and fact
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -57,16 +58,16 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker of pytest-xdist saw."""
-        data = getattr(node, "workeroutput", {}).get(HANDED_OVER)
-        if data is not None:
-            self.tally.merge(data)
+        text = getattr(node, "workeroutput", {}).get(HANDED_OVER)
+        if text is not None:
+            self.tally.merge(json.loads(text))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hand over what this worker saw; let no run pass in which nothing could be judged."""
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
-            output[HANDED_OVER] = self.tally.as_data()
+            output[HANDED_OVER] = _written(self.tally)
         elif self.fail and self.tally.obstacle and not self.tally.watched and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -75,6 +76,14 @@ class Run:
         terminalreporter.section(TITLE)
         for line in self.tally.lines():
             terminalreporter.line(line)
+
+
+def _written(tally: Tally) -> str:
+    """Return the sum as text, which xdist can send whatever it was made of; where that fails, the count of tests."""
+    try:
+        return json.dumps(tally.as_data())
+    except Exception:
+        return json.dumps(Tally(tally.watched, tally.obstacle, tally.failures + 1).as_data())
 
 
 def _django_is_ready() -> bool:

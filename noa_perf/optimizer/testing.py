@@ -10,8 +10,10 @@ What a block raises itself is never replaced: of a block that failed nothing mor
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -88,13 +90,16 @@ class Watched:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Judge the block, in the thread in which coroutines ask the database."""
+        """Judge the block, in the thread in which coroutines ask the database; trio and the like have none."""
         watch = self._leave(kind, error, trace)
-        if error is None:
+        if error is None and _in_asyncio():
             await sync_to_async(self.judge)(watch)
+        elif error is None:
+            self.judge(watch)
 
     def __call__(self, function: F) -> F:
         """Watch each run of ``function``."""
+        _require_function(function, type(self).__name__)
         if iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -128,6 +133,38 @@ class Watched:
         return watch
 
 
+def _in_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _require_function(given: Any, name: str) -> None:
+    """Raise TypeError where no run of ``given`` could be watched, and a test would pass unwatched."""
+    if inspect.isclass(given):
+        what = f"{given.__name__} is a class. Decorate its test functions, or use {name} within them"
+    elif isinstance(given, (staticmethod, classmethod)):
+        what = f"{given.__func__.__qualname__} is a {type(given).__name__}. Put @{name}(...) below that decorator"
+    elif not callable(given):
+        what = f"{given!r} is no function. Put @{name}(...) next to the function itself"
+    elif inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given):
+        what = f"{given.__qualname__} is a generator, which runs after the call is over. Use {name} within it"
+    else:
+        return
+    raise TypeError(f"{name} watches functions, and {what}.")
+
+
+def _require(given: Any, kinds: tuple[type, ...], name: str, wanted: str) -> None:
+    """Raise TypeError, naming the argument, unless it is of one of ``kinds``."""
+    if isinstance(given, kinds) and not (isinstance(given, bool) and bool not in kinds):
+        return
+    if inspect.isroutine(given) or (inspect.isclass(given) and name in ("n", "threshold", "name_or_fields")):
+        raise TypeError(f"{name} is {given.__qualname__}: a decorator needs its parentheses, {wanted}.")
+    raise TypeError(f"{name} is {given!r}: it has to be {wanted}.")
+
+
 class assert_no_n_plus_one(Watched):  # noqa: N801  (read as the assertion that it is)
     """Fail if the block runs an N+1, with its lines, its cure, and the code to add."""
 
@@ -136,9 +173,10 @@ class assert_no_n_plus_one(Watched):  # noqa: N801  (read as the assertion that 
     def __init__(self, threshold: int | None = None, allow: Sequence[str] = ()) -> None:
         """Let ``threshold`` queries make an N+1 (default: the setting); leave alone what ``allow`` names."""
         super().__init__()
+        _require(threshold, (int, type(None)), "threshold", "a whole number, as in assert_no_n_plus_one(threshold=3)")
         self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
         for entry in self.allow:
-            if malformed(entry):
+            if malformed(str(entry)):
                 raise ValueError(
                     f'allow holds {entry!r}: write "Model.field", "path:glob/of/*.py" or "fingerprint:" and a hash.'
                 )
@@ -162,6 +200,11 @@ class assert_max_queries(Watched):  # noqa: N801
     def __init__(self, n: int, *, using: str | None = None, exact: bool = False) -> None:
         """Count on the database ``using``, or on all; with ``exact`` fewer than ``n`` fail too."""
         super().__init__()
+        _require(n, (int,), "n", "a whole number, as in assert_max_queries(5)")
+        _require(using, (str, type(None)), "using", 'the alias of a database, as in using="default"')
+        _require(exact, (bool,), "exact", "True or False")
+        if n < 0:
+            raise ValueError(f"n is {n}: give it 0 or more.")
         self.n, self.using, self.exact = n, using, exact
 
     def judge(self, watch: Watch) -> None:
@@ -194,6 +237,13 @@ class assert_uses_index(Watched):  # noqa: N801
         MariaDB scan small tables whatever their indexes: ``force`` forbids PostgreSQL to scan where an index can serve.
         """
         super().__init__()
+        _require(
+            name_or_fields,
+            (str, list, tuple, type(None)),
+            "name_or_fields",
+            'the name of an index or a list of fields, as in assert_uses_index("book_pages_idx")',
+        )
+        _require(using, (str, type(None)), "using", 'the alias of a database, as in using="default"')
         self.demand = Demand.of(name_or_fields, table, using, force=force)
 
     def judge(self, watch: Watch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from noa_perf.optimizer.pytest_run import _written
+from noa_perf.optimizer.pytest_tally import Seen, Tally
 
 pytestmark = pytest.mark.slow
 
@@ -274,7 +278,7 @@ class TestTestCase:
                     async def test_bad_async(self):
                         await sync_to_async(names)()
 
-                    @pytest.mark.max_queries(0)
+                    @pytest.mark.noa_perf_max_queries(0)
                     async def test_too_many(self):
                         await Book.objects.acount()
             """,
@@ -331,7 +335,9 @@ class TestAllowances:
             ('noa_perf_allow("Book.author")', "gives no reason"),
             ('noa_perf_allow("Book.author", reason=" ")', "gives no reason"),
             ('noa_perf_allow(reason="x")', "names no N+1"),
-            ("max_queries()", "max_queries gives no number"),
+            ("noa_perf_max_queries()", "missing 1 required positional argument: 'n'"),
+            ('noa_perf_max_queries("5")', "n is '5': it has to be a whole number"),
+            ("noa_perf_max_queries(5, write=1)", "unexpected keyword argument 'write'"),
         ],
     )
     def test_a_marker_that_says_too_little_is_an_error(self, site, option, marker, message):
@@ -358,15 +364,15 @@ def test_max_queries_holds_without_the_option_in_sync_and_async(site):
             import pytest
             from books.models import Book
 
-            @pytest.mark.max_queries(1)
+            @pytest.mark.noa_perf_max_queries(n=1)
             def test_good(db):
                 Book.objects.count()
 
-            @pytest.mark.max_queries(0)
+            @pytest.mark.noa_perf_max_queries(0)
             def test_bad(books):
                 Book.objects.count()
 
-            @pytest.mark.max_queries(0)
+            @pytest.mark.noa_perf_max_queries(0)
             @pytest.mark.asyncio
             @pytest.mark.django_db(transaction=True)
             async def test_bad_async():
@@ -418,6 +424,43 @@ class TestXdist:
             "Nothing to mend in the 4 tests that were watched.",
             "Not needed by the tests that ran: noa_perf_allow('Book.publisher') at test_site.py::test_not_needed.",
         ]
+
+    def test_what_django_hands_out_as_safe_strings_is_handed_over(self, site):
+        write(site, "templates/out.html", '{% include "in.html" %}')
+        write(site, "templates/in.html", "{% for book in books %}{{ book.author.name }}{% endfor %}")
+        engine = '{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [BASE_DIR / "templates"]}'
+        write(site, "settings.py", SITE["settings.py"].replace("NOA_PERF =", f"TEMPLATES = [{engine}]; NOA_PERF ="))
+        tests = """
+            from books.models import Book
+            from django.template.loader import render_to_string
+
+            def test_it(books):
+                render_to_string("out.html", {"books": Book.objects.all()})
+        """
+
+        code, output = run(site, "--noa-perf", "-n", "1", tests=tests, plugins=self.PLUGINS)
+
+        assert code == 0, output
+        assert "node down" not in output
+        assert "(template in.html:1)" in "\n".join(section(output))
+
+    def test_what_cannot_be_written_costs_the_report_and_no_worker(self):
+        tally = Tally(watched=3)
+        tally.seen["x"] = Seen({"evidence": object()}, "")
+
+        assert json.loads(_written(tally)) == Tally(watched=3, failures=1).as_data()
+
+
+def test_a_marker_of_the_projects_own_is_its_own(site):
+    write(site, "pytest.ini", "[pytest]\nmarkers =\n    max_queries: ours\n")
+    code, output = run(
+        site,
+        "--noa-perf",
+        "--strict-markers",
+        tests="import pytest\n@pytest.mark.max_queries(read=5, write=1)\ndef test_it():\n    pass\n",
+    )
+
+    assert code == 0, output
 
 
 class TestNothingToWatch:

@@ -201,6 +201,20 @@ class TestMaxQueries:
 
         assert told(assert_max_queries(29, using="default"), many).startswith("30 queries")
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"n": "5"}, "n is '5': it has to be a whole number"),
+            ({"n": True}, "n is True: it has to be a whole number"),
+            ({"n": -1}, "n is -1: give it 0 or more"),
+            ({"n": 5, "using": 3}, "using is 3: it has to be the alias"),
+            ({"n": 5, "exact": 1}, "exact is 1: it has to be True or False"),
+        ],
+    )
+    def test_arguments_that_mean_nothing_are_refused(self, arguments, message):
+        with pytest.raises((TypeError, ValueError), match=message):
+            assert_max_queries(**arguments)
+
 
 class TestBlocksThatRaise:
     @pytest.mark.parametrize("assertion", [assert_no_n_plus_one(), assert_max_queries(0), assert_uses_index("none")])
@@ -251,8 +265,39 @@ class TestAsync:
         with pytest.raises(AssertionError, match="1 query"):
             await counted()
 
+    def test_where_no_asyncio_runs(self):
+        async def watched():
+            async with assert_max_queries(0):
+                Book.objects.count()
+
+        with pytest.raises(AssertionError, match="at most 0 may run"):
+            watched().send(None)  # as trio steps a coroutine
+
 
 class TestDecorator:
+    @pytest.mark.parametrize(
+        "given", [type("T", (TestCase,), {}), staticmethod(names), classmethod(lambda cls: None), 5]
+    )
+    def test_what_cannot_be_watched_is_refused_at_once(self, given):
+        with pytest.raises(TypeError, match="assert_max_queries watches functions, and "):
+            assert_max_queries(0)(given)
+
+    def test_generators_are_refused_at_once(self):
+        def rows():
+            yield Book.objects.count()
+
+        async def arows():
+            yield 1
+
+        for given in (rows, arows):
+            with pytest.raises(TypeError, match="is a generator, which runs after the call is over"):
+                assert_max_queries(0)(given)
+
+    @pytest.mark.parametrize("assertion", [assert_max_queries, assert_no_n_plus_one, assert_uses_index])
+    def test_without_parentheses(self, assertion):
+        with pytest.raises(TypeError, match="is names: a decorator needs its parentheses"):
+            assertion(names)
+
     def test_each_run_is_judged_alone_and_what_it_returns_comes_back(self):
         @assert_max_queries(1)
         def counted(*, of):
