@@ -79,13 +79,13 @@ class Demand:
         return Explained(group, reading, accesses) if concerned or reading.plan is None else None
 
     def _served(self, one: Explained) -> bool:
-        ways = {(access.table, access.way) for access in one.accesses if self._meant(access.table)}
+        used = {(access.table, access.index) for access in one.accesses if self._meant(access.table)}
         if self.name:
-            return any(way == self.name for _, way in ways)
-        return any(way in self._serving(one.group.alias, table) for table, way in ways)
+            return any(index == self.name for _, index in used)
+        return any(index in self._serving(one.group.alias, table) for table, index in used)
 
     def _scanned(self, one: Explained) -> list[Access]:
-        return [each for each in one.accesses if each.way in shape.WITHOUT_INDEX and self._meant(each.table)]
+        return [each for each in one.accesses if each.index in shape.WITHOUT_INDEX and self._meant(each.table)]
 
     def _meant(self, table: TableName) -> bool:
         return self.table is None or self.table.is_same(table)

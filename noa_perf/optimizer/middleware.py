@@ -16,6 +16,8 @@ from noa_perf.optimizer import capture
 from noa_perf.optimizer.conf import settings
 from noa_perf.optimizer.scopes import Scope, current
 
+NO_ROUTE = "(no route)"
+
 
 class QueryMonitorMiddleware:
     """Lays every query of a request to it; put it first, so that the queries of other middleware count too."""
@@ -66,9 +68,9 @@ class QueryMonitorMiddleware:
 
 
 def route_of(request: HttpRequest) -> str:
-    """Return the URL pattern that answered ``request``."""
+    """Return the URL pattern that answered ``request``; :data:`NO_ROUTE` where none did."""
     match = getattr(request, "resolver_match", None)
-    return f"/{(match.route or '').lstrip('^/')}" if match is not None else "(no route)"
+    return f"/{(match.route or '').lstrip('^/')}" if match is not None else NO_ROUTE
 
 
 def view_of(request: HttpRequest) -> Any:

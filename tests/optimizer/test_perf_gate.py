@@ -9,11 +9,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.models import F
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import path, re_path
 
 from noa_perf.optimizer.gate import compare, measure, output
 from tests.library.fill import fill
@@ -59,7 +61,14 @@ def who(request):
     return HttpResponse(str(request.user))
 
 
-urlpatterns = [path("books/", books), path("tag/", tag), path("once/", once), path("who/", who)]
+urlpatterns = [
+    path("books/", books),
+    path("tag/", tag),
+    path("once/", once),
+    path("who/", who),
+    re_path(r"^named/(?P<slug>\w+)/$", lambda request, slug: HttpResponse(slug)),
+    *i18n_patterns(path("translated/", who)),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +154,21 @@ class TestBaseline:
 
         assert "Left out, for the site could not answer: /books/ (ValueError: a page" in text
         assert list(baseline()["endpoints"]) == ["/tag/"]
+
+    def test_what_it_answered_before_stays(self):
+        written()
+        Now.code = "broken"
+
+        assert "Left as it was, for the site could not answer: /books/ (ValueError" in gate(write=True)
+        assert list(baseline()["endpoints"]) == ["/books/", "/tag/"]
+
+    def test_nothing_is_written_where_nothing_answers(self, tmp_path):
+        Now.code = "broken"
+
+        with pytest.raises(CommandError, match=r"Nothing was written, for the site could not answer: /books/") as error:
+            gate("/books/", write=True)
+        assert error.value.returncode == 2
+        assert not (tmp_path / "perf-baseline.json").exists()
 
     def test_the_second_answer_counts(self):
         written("/once/")
@@ -238,16 +262,39 @@ class TestVerdict:
         assert (found["kind"], found["subject"]) == ("endpoint_fails", "/books/")
         assert message in found["summary"]
 
-    def test_new_and_gone_endpoints_are_told_and_pass(self):
+    def test_new_endpoints_are_told_and_pass(self):
+        get_user_model().objects.create_user("ada")
+        written()
+
+        assert verdict("/once/")["new"] == ["/once/"]
+        assert "perf_gate --write --url /once/ --as ada" in unwrapped(gate("/once/", user="ada"))
+
+    def test_an_address_that_is_gone_fails_until_it_is_taken_out(self):
         written()
         changed(lambda data: data["endpoints"].update({"/old/": {**data["endpoints"]["/tag/"], "url": "/old/"}}))
 
-        found = verdict()
-        assert (found["gone"], found["findings"]) == (["/old/"], [])
-        assert "Gone: /old/." in unwrapped(gate())
-        assert verdict("/once/")["new"] == ["/once/"]
-        gate(write=True)
+        found = verdict(code=1)
+        (one,) = found["findings"]
+        assert (found["gone"], one["kind"], one["subject"]) == (["/old/"], "endpoint_gone", "/old/")
+        assert "Gone, and taken out: /old/" in gate(write=True)
         assert list(baseline()["endpoints"]) == ["/books/", "/tag/"]
+
+    def test_where_every_address_is_gone_nothing_could_be_compared(self, settings):
+        written()
+        settings.ROOT_URLCONF = "tests.optimizer.proof_urls"
+
+        with pytest.raises(
+            CommandError, match=r"None of the 2 endpoints is .* \('tests.optimizer.proof_urls'\)"
+        ) as error:
+            gate()
+        assert error.value.returncode == 2
+
+    @pytest.mark.parametrize("url", ["/named/caf%C3%A9/", "/de/translated/"])
+    def test_an_address_is_gone_only_if_the_site_says_so(self, url, settings):
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+        written(url)
+
+        assert verdict()["gone"] == []
 
     def test_fail_level_never_reports_only(self):
         written()
@@ -262,7 +309,16 @@ def make_index():
 
 
 def pages(request):
-    return HttpResponse(str(list(Book.objects.filter(pages=3).values_list("pk", flat=True))))
+    books: Any = Book.objects.filter(pages=3)
+    if Now.code == "more columns":
+        books = books.values_list("pk", "title")
+    elif Now.code == "hidden":
+        books = Book.objects.annotate(half=F("pages") / 2).filter(half=1).values_list("pk", flat=True)
+    elif Now.code == "other tables":
+        books = Tag.objects.filter(pk=1).values_list("pk", flat=True)
+    else:
+        books = books.values_list("pk", flat=True)
+    return HttpResponse(str(list(books)))
 
 
 urlpatterns.append(path("pages/", pages))
@@ -286,7 +342,7 @@ class TestPlans:
 
         assert (found["kind"], found["subject"]) == ("lost_index", "Book")
         assert found["summary"].startswith("library_book was read by pages_idx (which is gone), and now by scan")
-        assert found["where"]["line"] == pages.__code__.co_firstlineno + 1
+        assert found["where"]["line"] == pages.__code__.co_firstlineno + 10
         assert "pages_idx" in found["cure"]
 
     def test_another_index_is_told_and_passes(self):
@@ -326,6 +382,33 @@ class TestPlans:
         assert verdict()["not_compared"]
         assert verdict(code=1, scale_factor=100.0)["not_compared"] == []
 
+    def test_a_whole_index_that_is_read_instead_of_looked_up_in_fails(self):
+        self.drop()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE INDEX covering_idx ON library_book (id, pages)")
+
+        (found,) = verdict(code=1)["findings"]
+
+        assert found["kind"] == "lost_index"
+        assert "now by scan of covering_idx" in found["summary"]
+
+    def test_a_statement_that_was_rewritten_is_compared_with_what_it_was(self):
+        Now.code = "more columns"
+        assert (verdict()["findings"], verdict()["not_compared"]) == ([], [])
+        self.drop()
+        assert [one["kind"] for one in verdict(code=1)["findings"]] == ["lost_index"]
+        make_index()
+        Now.code = "hidden"
+        assert [one["kind"] for one in verdict(code=1)["findings"]] == ["lost_index"]
+
+    def test_what_cannot_be_compared_is_told(self):
+        Now.code = "other tables"
+
+        (told,) = verdict()["not_compared"]
+
+        assert told.startswith("/pages/: the plan of SELECT")
+        assert "no statement of the baseline reads the same tables" in told
+
     def test_statistics_are_taken_only_if_asked(self):
         def analyzed():
             with connection.cursor() as cursor:
@@ -336,6 +419,27 @@ class TestPlans:
         assert not analyzed()
         gate(analyze=True)
         assert analyzed()
+
+
+class TestAnalyze:
+    @pytest.fixture(autouse=True)
+    def standby(self, monkeypatch):
+        def refuse(connection):
+            raise OperationalError("cannot execute ANALYZE during recovery\nLINE 1")
+
+        monkeypatch.setattr(measure, "_analyze", refuse)
+
+    def test_a_database_that_takes_no_statistics_is_told(self, monkeypatch):
+        refused = {"standby": "cannot execute ANALYZE during recovery"}
+        monkeypatch.setattr(measure, "analyze", lambda: (["default"], refused))
+
+        assert "Database 'standby' took no statistics: cannot" in unwrapped(gate("/tag/", write=True, analyze=True))
+
+    def test_where_none_takes_any_the_gate_could_not_run(self):
+
+        with pytest.raises(CommandError, match="default: cannot execute ANALYZE during recovery") as error:
+            gate("/tag/", write=True, analyze=True)
+        assert error.value.returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -360,13 +464,13 @@ class TestOutput:
 
         (suite,) = ET.parse(tmp_path / "gate.xml").getroot()
         cases = {case.get("name"): case for case in suite}
-        assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
-        assert list(cases) == ["/books/", "/tag/", "/old/"]
+        assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "2", "0")
+        assert list(cases) == ["/books/", "/old/", "/tag/"]
         (failure,) = cases["/books/"]
         assert failure.get("type") == "new_n_plus_one, more_queries"
         assert '.select_related("author")' in str(failure.text)
         assert len(cases["/tag/"]) == 0
-        assert cases["/old/"][0].tag == "skipped"
+        assert cases["/old/"][0].get("type") == "endpoint_gone"
 
     def test_junit_holds_nothing_that_xml_cannot(self):
         finding = {
@@ -378,7 +482,7 @@ class TestOutput:
             "evidence": {"endpoint": "/a\x0b/"},
         }
 
-        root = ET.fromstring(output.junit(["/a\x0b/"], [finding], []).encode())
+        root = ET.fromstring(output.junit(["/a\x0b/"], [finding]).encode())
 
         assert root[0][0].get("name") == "/a?/"
 
@@ -427,6 +531,7 @@ class TestInput:
             (["/books/"], {"write": True, "scale_factor": 0.5}, "--scale-factor 0.5"),
             (["/books/"], {"write": True, "baseline": "no/such/folder.json"}, "cannot be written"),
             (["/who/"], {"write": True, "user": "nobody"}, "no user 'nobody'"),
+            (["/typo/"], {"write": True}, "--url /typo/: the site has no such address"),
         ],
     )
     def test_bad_input_names_the_option_and_the_cure(self, urls, options, message):
@@ -439,5 +544,23 @@ class TestInput:
         (tmp_path / "perf-baseline.json").write_text(text)
 
         with pytest.raises(CommandError, match="write it anew") as error:
+            gate()
+        assert error.value.returncode == 2
+
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            (lambda data: data.pop("databases"), "'databases' is no object"),
+            (lambda data: data["endpoints"]["/tag/"].pop("queries"), "'/tag/' in 'endpoints' has no usable 'queries'"),
+            (lambda data: data["endpoints"].update({"/x/": 3}), "'/x/' in 'endpoints' is no object"),
+            (lambda data: data["databases"]["default"].pop("rows"), "'default' in 'databases' has no usable 'rows'"),
+            (lambda data: data["endpoints"]["/tag/"]["statements"].update(x={}), "statement 'x' of '/tag/'"),
+        ],
+    )
+    def test_a_damaged_baseline(self, change, what):
+        written("/tag/")
+        changed(change)
+
+        with pytest.raises(CommandError, match=what) as error:
             gate()
         assert error.value.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ class Baseline:
         """Return its endpoints."""
         return [Endpoint(one["url"], one["as"]) for one in self.endpoints.values()]
 
-    def update(self, measured: list[Measured], databases: dict[str, Any], gone: list[Endpoint]) -> None:
-        """Take what was measured now; leave out what is gone, and what the site could not answer."""
-        for one in gone:
-            self.endpoints.pop(one.key, None)
-        self.endpoints |= {one.endpoint.key: one.as_data() for one in measured if not one.failed}
+    def update(self, measured: list[Measured], databases: dict[str, Any]) -> None:
+        """Take what was measured now; leave what is gone out, and what the site could not answer as it was."""
+        for one in measured:
+            if one.gone:
+                self.endpoints.pop(one.endpoint.key, None)
+            elif not one.failed:
+                self.endpoints[one.endpoint.key] = one.as_data()
         for alias, now in databases.items():
             rows = self.databases.get(alias, {}).get("rows", {})
             self.databases[alias] = {**now, "rows": rows | now["rows"]}
@@ -56,4 +59,42 @@ def read(path: Path) -> Baseline:
         raise CommandInputError(
             f"The baseline {path} is not of format {FORMAT}, which this version of noa_perf reads: write it anew."
         )
+    if missing := next(_missing(data), ""):
+        raise CommandInputError(f"The baseline {path} is damaged: {missing}. Take it from git again, or write it anew.")
     return Baseline(data["databases"], data["endpoints"])
+
+
+_DATABASE: dict[str, type] = {"engine": str, "version": str, "rows": dict}
+_ENDPOINT: dict[str, type] = {
+    "url": str,
+    "as": str,
+    "route": str,
+    "status": int,
+    "queries": int,
+    "n_plus_one": dict,
+    "statements": dict,
+}
+_STATEMENT: dict[str, type] = {"sql": str, "runs": int, "reads": dict}
+
+
+def _missing(data: dict[str, Any]) -> Iterator[str]:
+    """Yield what a file that was edited or merged by hand lacks."""
+    for part, keys in (("databases", _DATABASE), ("endpoints", _ENDPOINT)):
+        entries = data.get(part)
+        if not isinstance(entries, dict):
+            yield f"{part!r} is no object"
+            continue
+        for name, entry in entries.items():
+            yield from _lacking(f"{name!r} in {part!r}", entry, keys)
+            statements = entry.get("statements", {}) if part == "endpoints" and isinstance(entry, dict) else {}
+            for key, statement in statements.items() if isinstance(statements, dict) else ():
+                yield from _lacking(f"statement {key!r} of {name!r}", statement, _STATEMENT)
+
+
+def _lacking(name: str, entry: Any, keys: dict[str, type]) -> Iterator[str]:
+    if not isinstance(entry, dict):
+        yield f"{name} is no object"
+        return
+    for key, kind in keys.items():
+        if not isinstance(entry.get(key), kind):
+            yield f"{name} has no usable {key!r}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from typing import Any
 
 from noa_perf.core.findings import Finding
@@ -12,7 +13,7 @@ from noa_perf.optimizer.gate import measure
 from noa_perf.optimizer.gate.baseline import WRITE, Baseline
 from noa_perf.optimizer.gate.measure import Measured, Ran, subject_of
 from noa_perf.optimizer.plans.names import TableName, named
-from noa_perf.optimizer.plans.shape import WITHOUT_INDEX
+from noa_perf.optimizer.plans.shape import selectivity
 
 MAX_SHOWN = 160
 """Characters of a statement in a reason."""
@@ -85,6 +86,9 @@ def release(database: dict[str, Any]) -> str:
 
 def _compare(made: Comparison, then: dict[str, Any], one: Measured, barred: set[tuple[str, str]]) -> None:
     answered = one.status // 100
+    if one.gone:
+        made.worse.append(_gone(then, one))
+        return
     if one.failed or (answered != 2 and answered != then["status"] // 100):
         made.worse.append(_failure(then, one))
         return
@@ -96,11 +100,55 @@ def _compare(made: Comparison, then: dict[str, Any], one: Measured, barred: set[
         made.worse.append(_more_queries(then, one))
     elif one.queries < then["queries"]:
         made.better.append(f"{one.endpoint.key}: {one.queries} queries, the baseline allows {then['queries']}")
-    for key, ran in one.ran.items():
-        known = then["statements"].get(key)
-        allowed = (ran.alias, "") not in barred and not any((ran.alias, table) in barred for table in ran.reads)
-        if known is not None and allowed:
-            _compare_plan(made, known["reads"], ran, one, key)
+    for key, ran, reads in _matched(then["statements"], one.ran):
+        if (ran.alias, "") in barred or any((ran.alias, table) in barred for table in ran.reads):
+            continue
+        if reads and ran.reads:
+            _compare_plan(made, reads, ran, one, key)
+        elif reads or ran.reads:
+            why = "its plan cannot be read" if reads else "no statement of the baseline reads the same tables"
+            made.not_compared.append(f"{one.endpoint.key}: the plan of {_short(ran.sql)} is not compared: {why}.")
+
+
+def _matched(before: dict[str, Any], ran: dict[str, Ran]) -> Iterator[tuple[str, Ran, dict[str, str]]]:
+    """Yield each statement with how the baseline's read its tables, which may be written otherwise.
+
+    A field added to a model changes the text of each statement that fetches it. So those that are new are compared
+    with those that are there no more: of the same tables, the likest.
+    """
+    left = {key: one for key, one in before.items() if key not in ran}
+    for key, one in sorted(ran.items(), key=lambda each: each[0]):
+        if key in before:
+            yield key, one, before[key]["reads"]
+            continue
+        alike = [
+            other
+            for other, was in left.items()
+            if one.reads.keys() == was["reads"].keys() and _alias(other) == one.alias
+        ]
+        best = max(alike, key=lambda other: (_likeness(left[other]["sql"], one.sql), other), default=None)
+        yield key, one, left.pop(best)["reads"] if best is not None else {}
+
+
+def _alias(key: str) -> str:
+    return key.partition("@")[2] or "default"
+
+
+def _likeness(before: str, now: str) -> float:
+    return SequenceMatcher(None, _short(before), _short(now), autojunk=False).ratio()
+
+
+def _gone(then: dict[str, Any], one: Measured) -> Finding:
+    return Finding(
+        kind="endpoint_gone",
+        subject=one.endpoint.key,
+        summary=f"It answered with {then['status']}, and now the site has no such address: nothing could be compared.",
+        cure=f"Bring back the URL pattern {then['route']}. {MEANT}",
+        severity="medium",
+        route=then["route"],
+        count=0,
+        evidence={"endpoint": one.endpoint.key, "before": then["status"], "now": one.status},
+    )
 
 
 def _failure(then: dict[str, Any], one: Measured) -> Finding:
@@ -118,23 +166,13 @@ def _failure(then: dict[str, Any], one: Measured) -> Finding:
 
 
 def _new_n_plus_one(found: Finding, one: Measured) -> Finding:
-    return Finding(
+    return replace(
+        found,
         kind="new_n_plus_one",
         subject=subject_of(found),
         summary=f"New on {one.endpoint.key}: {found.summary}",
-        cure=found.cure,
-        code=found.code,
         severity="high",
         route=one.route,
-        where=found.where,
-        template=found.template,
-        change=found.change,
-        certain=found.certain,
-        count=found.count,
-        ms=found.ms,
-        alias=found.alias,
-        sql=found.sql,
-        fingerprint=found.fingerprint,
         evidence={"endpoint": one.endpoint.key},
     )
 
@@ -176,7 +214,7 @@ def _more_queries(then: dict[str, Any], one: Measured) -> Finding:
 
 def _compare_plan(made: Comparison, before: dict[str, str], ran: Ran, one: Measured, key: str) -> None:
     changed = {table: (before[table], way) for table, way in ran.reads.items() if before.get(table, way) != way}
-    if any(_without_index(way) and not _without_index(was) for was, way in changed.values()):
+    if any(_is_lost(*ways) for ways in changed.values()):
         made.worse.append(_lost_index(changed, ran, one, key))
         return
     for table, (was, way) in sorted(changed.items()):
@@ -188,14 +226,14 @@ def _short(sql: str) -> str:
     return _COLUMNS.sub("SELECT … FROM", sql, count=1)[:MAX_SHOWN]
 
 
-def _without_index(way: str) -> bool:
-    return any(part in WITHOUT_INDEX for part in way.split(" + "))
+def _is_lost(was: str, way: str) -> bool:
+    return selectivity(way) < selectivity(was)
 
 
 def _lost_index(changed: dict[str, tuple[str, str]], ran: Ran, one: Measured, key: str) -> Finding:
     """Say how each table is read now; an index that is gone comes first, for the others follow from that."""
     gone = {table: ways for table, ways in changed.items() if not measure.has_indexes(ran.alias, table, ways[0])}
-    lost = {table: ways for table, ways in changed.items() if _without_index(ways[1]) and not _without_index(ways[0])}
+    lost = {table: ways for table, ways in changed.items() if _is_lost(*ways)}
     ordered = dict(sorted(gone.items())) | dict(sorted(lost.items())) | changed
     table, (was, way) = next(iter(ordered.items()))
     subject = named(TableName.of_db_table(table.rpartition(".")[2]))

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections
-from django.urls import Resolver404, resolve
+from django.db import DatabaseError, connections
 
 from noa_perf.core.findings import Finding, Place
 from noa_perf.optimizer import capture, places, report, visits
 from noa_perf.optimizer.collector import Collector
 from noa_perf.optimizer.fingerprint import statement
 from noa_perf.optimizer.groups import Group
+from noa_perf.optimizer.middleware import NO_ROUTE
 from noa_perf.optimizer.plans import advise, shape
 from noa_perf.optimizer.plans.advise import Asked
 from noa_perf.optimizer.plans.engines import ENGINES
@@ -81,6 +81,11 @@ class Measured:
     def failed(self) -> bool:
         """Whether the site could not answer."""
         return bool(self.error) or self.status >= 500
+
+    @property
+    def gone(self) -> bool:
+        """Whether the site has no such address: it said so itself, whatever its middleware makes of one."""
+        return self.status == 404 and self.route == NO_ROUTE
 
     def as_data(self) -> dict[str, Any]:
         """Return what a baseline keeps of it."""
@@ -158,24 +163,8 @@ def _ran(one: Shape, *, planned: bool) -> Ran:
         reading = advise.read(asked)
         if reading.plan is not None:
             made.faults = reading.faults
-            made.reads = _reads(shape.accesses(advise.sources_of(asked, reading.plan)))
+            made.reads = shape.ways_by_table(shape.accesses(advise.sources_of(asked, reading.plan)))
     return made
-
-
-def _reads(accesses: list[shape.Access]) -> dict[str, str]:
-    ways: dict[str, set[str]] = {}
-    for one in accesses:
-        ways.setdefault(str(one.table), set()).add(one.way)
-    return {table: " + ".join(sorted(found)) for table, found in sorted(ways.items())}
-
-
-def resolves(endpoint: Endpoint) -> bool:
-    """Tell whether the site has a pattern for an endpoint."""
-    try:
-        resolve(endpoint.url.partition("?")[0])
-    except Resolver404:
-        return False
-    return True
 
 
 def databases(measured: list[Measured]) -> dict[str, Any]:
@@ -201,7 +190,7 @@ def has_indexes(alias: str, table: str, way: str) -> bool:
     connection = connections[alias]
     with capture.muted(), connection.cursor() as cursor:
         there = connection.introspection.get_constraints(cursor, _named(table).name)
-    return set(way.split(" + ")) <= {*there, shape.PRIMARY_KEY, *shape.WITHOUT_INDEX}
+    return shape.indexes_of(way) <= {*there, shape.PRIMARY_KEY}
 
 
 def _named(written: str) -> TableName:
@@ -214,17 +203,31 @@ def rounded(rows: int) -> int:
     return round(rows, 2 - len(str(rows)))
 
 
-def analyze(aliases: Iterable[str]) -> None:
-    """Have each database take its statistics anew."""
-    for alias in aliases:
-        connection = connections[alias]
-        if connection.vendor not in ENGINES:
+def analyze() -> tuple[list[str], dict[str, str]]:
+    """Have each database take its statistics anew; return the aliases of those that did, and why others did not."""
+    done: list[str] = []
+    refused: dict[str, str] = {}
+    for alias in connections:
+        if connections[alias].vendor not in ENGINES:
             continue
-        with capture.muted(), connection.cursor() as cursor:
-            if connection.vendor != "mysql":
-                cursor.execute("ANALYZE")
-                continue
-            tables = [TableName(name).quoted(connection) for name in connection.introspection.table_names(cursor)]
-            if tables:
-                cursor.execute(f"ANALYZE TABLE {', '.join(tables)}")
-                cursor.fetchall()
+        try:
+            with capture.muted():
+                _analyze(connections[alias])
+        except DatabaseError as error:  # it cannot be reached, or only be read: a standby
+            refused[alias] = str(error).strip().partition("\n")[0]
+        else:
+            done.append(alias)
+    return done, refused
+
+
+def _analyze(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor != "mysql":
+            cursor.execute("ANALYZE")
+            return
+        tables = [TableName(name).quoted(connection) for name in connection.introspection.table_names(cursor)]
+        if tables:
+            cursor.execute(f"ANALYZE TABLE {', '.join(tables)}")
+            for _, _, kind, message in cursor.fetchall():
+                if kind == "Error":
+                    raise DatabaseError(message)

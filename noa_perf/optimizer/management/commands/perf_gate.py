@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
-from django.db import connections
 
 from noa_perf.core import commands
 from noa_perf.core.commands import ReportCommand, paragraph, table
@@ -65,14 +65,13 @@ class Command(ReportCommand):
         fresh = options["write"] and not path.exists()
         before = Baseline() if fresh else baseline.read(path)
         visits.check(options["url"] or [])
-        if options["analyze"]:
-            measure.analyze(alias for alias in connections if connections[alias].vendor != "unknown")
-        wanted = _wanted(before, options)
-        gone = [one for one in wanted if not measure.resolves(one) and one.key in before.endpoints]
-        measured, unreachable = measure.measure(one for one in wanted if one not in gone)
+        refused = _analyze() if options["analyze"] else {}
+        measured, unreachable = measure.measure(_wanted(before, options))
+        measured = _judgeable(measured, before, options)
         databases = measure.databases(measured)
+        gone = sorted(one.endpoint.key for one in measured if one.gone)
         if options["write"]:
-            made = _write(path, before, measured, databases, gone, options)
+            made = _write(path, before, measured, databases, options)
         else:
             made = _compare(before, measured, databases, options)
         report = {
@@ -80,8 +79,9 @@ class Command(ReportCommand):
             "written": options["write"],
             "databases": databases,
             "endpoints": [_row(one, before) for one in measured] if not options["write"] else made.pop("endpoints"),
-            "gone": [one.key for one in gone],
+            "gone": gone,
             "unreachable": unreachable,
+            "not_analyzed": refused,
             **made,
         }
         self._tell_machines(report, [one.endpoint.key for one in measured], options)
@@ -89,7 +89,7 @@ class Command(ReportCommand):
 
     def _tell_machines(self, report: dict[str, Any], names: list[str], options: dict[str, Any]) -> None:
         if options["junit"]:
-            _save(Path(options["junit"]), output.junit(names, report["findings"], report["gone"]), "--junit")
+            _save(Path(options["junit"]), output.junit(names, report["findings"]), "--junit")
         if options["annotations"]:
             # JSON stands alone on standard output; GitHub reads both.
             stream = self.stderr if options["format"] == "json" else self.stdout
@@ -102,6 +102,8 @@ class Command(ReportCommand):
             self.stdout.write(
                 self.style.WARNING(f"Database {alias!r} cannot be reached; nothing is rolled back there.")
             )
+        for alias, why in report["not_analyzed"].items():
+            self.stdout.write(self.style.WARNING(paragraph(f"Database {alias!r} took no statistics: {why}", "", "  ")))
         if report["written"]:
             self._render_written(report)
             return
@@ -122,6 +124,8 @@ class Command(ReportCommand):
     def _render_written(self, report: dict[str, Any]) -> None:
         for one in report["left_out"]:
             self.stdout.write(self.style.WARNING(f"Left out, for the site could not answer: {one}"))
+        for one in report["kept"]:
+            self.stdout.write(self.style.WARNING(f"Left as it was, for the site could not answer: {one}"))
         for one in report["gone"]:
             self.stdout.write(f"Gone, and taken out: {one}")
         number = len(report["endpoints"])
@@ -160,15 +164,40 @@ def _wanted(before: Baseline, options: dict[str, Any]) -> list[Endpoint]:
     return [*found, *(one for one in before.asked() if one not in found)]
 
 
+def _analyze() -> dict[str, str]:
+    done, refused = measure.analyze()
+    if refused and not done:
+        told = " ".join(f"{alias}: {why}." for alias, why in refused.items())
+        raise CommandInputError(f"--analyze: no database took its statistics anew. {told} Leave it out, or mend that.")
+    return refused
+
+
+def _judgeable(measured: list[Measured], before: Baseline, options: dict[str, Any]) -> list[Measured]:
+    """Return what can be compared or written; raise CommandInputError where that is nothing."""
+    named = [] if options["crawl"] is not None else options["url"] or []
+    unknown = [one for one in measured if one.gone and one.endpoint.key not in before.endpoints]
+    if mistaken := [one.endpoint.url for one in unknown if one.endpoint.url in named]:
+        raise CommandInputError(f"--url {mistaken[0]}: the site has no such address.")
+    judgeable = [one for one in measured if one not in unknown]
+    if all(one.gone for one in judgeable):
+        raise CommandInputError(
+            f"None of the {len(judgeable)} endpoints is an address of this site. Is ROOT_URLCONF "
+            f"({settings.ROOT_URLCONF!r}) the right one?"
+        )
+    if options["write"] and all(one.gone or one.failed for one in judgeable):
+        told = ", ".join(f"{one.endpoint.key} ({one.error or one.status})" for one in judgeable if one.failed)
+        raise CommandInputError(f"Nothing was written, for the site could not answer: {told}")
+    return judgeable
+
+
 def _write(
     path: Path,
     before: Baseline,
     measured: list[Measured],
     databases: dict[str, Any],
-    gone: list[Endpoint],
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    kept = before.endpoints.keys() - {one.endpoint.key for one in measured} - {one.key for one in gone}
+    kept = before.endpoints.keys() - {one.endpoint.key for one in measured}
     differ = compare.barred_from(before.databases, databases, options["scale_factor"])
     if kept and differ:
         raise CommandInputError(
@@ -177,10 +206,15 @@ def _write(
         )
     if differ:
         before.databases = {}
-    before.update(measured, databases, gone)
+    before.update(measured, databases)
     _save(path, before.text(), "--baseline")
-    left_out = [f"{one.endpoint.key} ({one.error or one.status})" for one in measured if one.failed]
-    return {"endpoints": sorted(before.endpoints), "findings": [], "left_out": left_out}
+    failed = {one.endpoint.key: f"{one.endpoint.key} ({one.error or one.status})" for one in measured if one.failed}
+    return {
+        "endpoints": sorted(before.endpoints),
+        "findings": [],
+        "left_out": [told for key, told in failed.items() if key not in before.endpoints],
+        "kept": [told for key, told in failed.items() if key in before.endpoints],
+    }
 
 
 def _save(path: Path, text: str, option: str) -> None:
@@ -228,8 +262,7 @@ def _told(report: dict[str, Any]) -> Iterator[str]:
     for one in report["changed_plans"]:
         yield f"Another plan: {one}."
     for one in report["new"]:
-        yield f"New, and in no baseline yet: {one}. Add it: {baseline.WRITE} --url {one.partition(' as ')[0]}"
-    for one in report["gone"]:
-        yield f"Gone: {one}. The site has no such address any more; {baseline.WRITE} takes it out."
+        url, _, user = one.partition(" as ")
+        yield f"New, and in no baseline yet: {one}. Add it: {baseline.WRITE} --url {url}{f' --as {user}' * bool(user)}"
     for one in report["better"]:
         yield f"Better: {one}. Tighten it: {baseline.WRITE}"
