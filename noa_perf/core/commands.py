@@ -51,12 +51,18 @@ class ReportCommand(BaseCommand):
             self.stdout.write(json.dumps(report, indent=2, default=str))
         else:
             self.render(report, **options)
+        if why := self.obstacle(report):
+            raise CommandError(why, returncode=FAILED)
         if self._fails(report, options["fail_level"]):
             sys.exit(FINDINGS)
 
     def collect(self, **options: Any) -> dict[str, Any]:
         """Return the report as JSON-serialisable data; its ``findings`` decide the exit code."""
         raise NotImplementedError
+
+    def obstacle(self, report: dict[str, Any]) -> str:
+        """Return why a report that was printed is none of what was asked for; empty if it is one."""
+        return ""
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
         """Write the report for a person to ``self.stdout``."""

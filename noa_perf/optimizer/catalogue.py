@@ -66,5 +66,8 @@ CATALOGUE: dict[str, Entry] = {
     "more_queries": Entry("`perf_gate`: an endpoint runs more queries than its baseline says.", EVERYWHERE),
     "new_n_plus_one": Entry("`perf_gate`: an N+1 that the baseline does not know.", EVERYWHERE),
     "endpoint_fails": Entry("`perf_gate`: an endpoint that answered before.", EVERYWHERE),
-    "lost_index": Entry("`perf_gate`: a table read by an index before, and now without.", PLANNED),
+    "endpoint_gone": Entry("`perf_gate`: an endpoint of the baseline that is no address of the site now.", EVERYWHERE),
+    "lost_index": Entry(
+        "`perf_gate`: rows looked up by an index before, and now by reading all of one, or of the table.", PLANNED
+    ),
 }

@@ -115,7 +115,8 @@ class Collector:
         if shape is None:
             if len(self.shapes) >= settings().max_fingerprints:
                 self._make_room(self.shapes)
-            shape = self.shapes[key] = Shape(group.alias, group.statement.sql, group.statement.digest)
+            ran = group.statement
+            shape = self.shapes[key] = Shape(group.alias, ran.sql, ran.folded, ran.digest)
         shape.add(group)
         if group.slow_run is not None:
             shape.samples.append(self._sample(scope, group))

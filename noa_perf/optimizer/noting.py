@@ -16,7 +16,6 @@ from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Recorder
 from noa_perf.optimizer import capture, metering, report
 from noa_perf.optimizer.collector import Collector, collector
-from noa_perf.optimizer.fingerprint import statement
 from noa_perf.optimizer.plans.advise import Reading
 from noa_perf.optimizer.plans.fault import Fault
 from noa_perf.optimizer.sightings import Sample, Shape, Sighting
@@ -80,12 +79,12 @@ class Noter:
         for one in sightings:
             by_shape.setdefault((one.group.alias, one.group.statement.folded), []).append(one)
         for shape in heapq.nlargest(TOP, shapes, key=lambda shape: shape.seconds):
-            folded = statement(shape.sql).folded
-            seen, reading = by_shape.get((shape.alias, folded), []), self._collector.known(shape.alias, folded)
+            seen = by_shape.get((shape.alias, shape.folded), [])
+            reading = self._collector.known(shape.alias, shape.folded)
             samples = tuple(shape.samples)  # requests add to them meanwhile
             # The reading itself, not its id: that of one which is gone may come again.
             stamp = len(seen), reading, samples[-1].at if samples else 0.0
-            labels = metering.query_labels(shape.alias, shape.digest, folded)
+            labels = metering.query_labels(shape.alias, shape.digest, shape.folded)
             yield "query", labels, stamp, partial(self._of_statement, shape, seen, reading)
 
     def _of_n_plus_one(self, sighting: Sighting, among: list[Sighting]) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def _of_shapes(shapes: list[Shape], queries: list[Sighting], known: Known) -> It
     total = sum(shape.seconds for shape in shapes) or 1.0
     faults: dict[tuple[str, str, str], list[Finding]] = {}
     for shape in shapes:
-        seen = by_shape.get((shape.alias, _folded(shape)), [])
+        seen = by_shape.get((shape.alias, shape.folded), [])
         dearest = max(seen, key=lambda one: one.seconds, default=None)
         slow = shape.slow or shape.percentile(0.95) >= _limit(shape.alias)
         plan = _plan(shape, known) if slow or plans.worth_reading(shape, total) else None
@@ -295,7 +295,7 @@ def _limit(alias: str) -> float:
 
 def _plan(shape: Shape, known: Known) -> plans.Reading | None:
     try:
-        return known(shape.alias, _folded(shape)) or plans.read(plans.Asked.of(shape))
+        return known(shape.alias, shape.folded) or plans.read(plans.Asked.of(shape))
     except Exception:
         capture.faults.note("report of plans")
         return None
@@ -323,12 +323,6 @@ def _merged(same: list[Finding], total: float) -> Finding:
     )
 
 
-def _folded(shape: Shape) -> str:
-    from noa_perf.optimizer.fingerprint import statement
-
-    return statement(shape.sql).folded
-
-
 def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, limit: float) -> Finding:
     group = dearest.group if dearest else None
     p95 = shape.percentile(0.95)
@@ -348,7 +342,7 @@ def _slow(shape: Shape, dearest: Sighting | None, plan: plans.Reading | None, li
         count=shape.slow,
         ms=shape.slow_seconds * 1000,
         alias=shape.alias,
-        sql=_folded(shape)[:MAX_SQL],
+        sql=shape.folded[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
         where=places.at(group) if group else None,
@@ -384,7 +378,7 @@ def _plan_fault(shape: Shape, dearest: Sighting | None, fault: Fault) -> Finding
         count=shape.count,
         ms=shape.seconds * 1000,
         alias=shape.alias,
-        sql=_folded(shape)[:MAX_SQL],
+        sql=shape.folded[:MAX_SQL],
         fingerprint=shape.digest,
         route=dearest.route if dearest else "",
         where=places.at(group) if group else None,

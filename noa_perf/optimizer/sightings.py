@@ -36,6 +36,8 @@ class Shape:
 
     alias: str
     sql: str
+    folded: str
+    """The same without its literals: what may be shown and kept."""
     digest: str
     count: int = 0
     failed: int = 0

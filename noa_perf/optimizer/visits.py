@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,11 +15,14 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import mail
+from django.core.management.base import CommandParser
 from django.db import DatabaseError, connections, transaction
+from django.db.backends.base.features import BaseDatabaseFeatures
 from django.http.request import validate_host
 from django.test import Client, override_settings
 
 from noa_perf.core import conf
+from noa_perf.core.conf import SETTING
 from noa_perf.core.exceptions import CommandInputError
 from noa_perf.optimizer import capture
 from noa_perf.optimizer.checks import MIDDLEWARE
@@ -31,6 +34,8 @@ MAX_STREAMED = 32 * 1024 * 1024
 """Bytes of a streaming response that are read before it is closed."""
 MAX_BODY = 1024 * 1024
 """Bytes of an answer that are handed on, to look for links."""
+
+MAX_TOLD = 5
 
 DUMMY = "django.db.backends.dummy"
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
@@ -72,13 +77,51 @@ class Visitor:
         return made
 
 
-def check(urls: list[str]) -> None:
+def add_options(parser: CommandParser) -> None:
+    """Add what every command has that asks for pages: ``--as`` and ``--without-rollback``."""
+    parser.add_argument("--as", dest="user", metavar="USER", help="log this user in first (no password is needed)")
+    parser.add_argument(
+        "--without-rollback",
+        action="store_true",
+        help="ask for pages though a database has no transactions, so that what they write there stays",
+    )
+
+
+def check(urls: list[str], *, without_rollback: bool) -> None:
     """Raise CommandInputError, naming the option and the cure, unless these pages can be asked for."""
     for url in urls:
         if not url.startswith("/"):
             raise CommandInputError(f"--url {url!r} is no path of this site. Begin it with a slash: --url /{url}")
     if not conf.enabled("OPTIMIZER"):
         raise CommandInputError('The optimizer is switched off, by NOA_PERF["ENABLED"] or NOA_PERF_DISABLE.')
+    for alias in [] if without_rollback else _reachable()[0]:
+        if not _rolls_back(connections[alias]):
+            raise CommandInputError(
+                f"Database {alias!r} ({connections[alias].display_name}) has no transactions, so what pages write "
+                "there would stay. Ask a copy of the site, and say that it may: --without-rollback."
+            )
+
+
+def _rolls_back(connection: Any) -> bool:
+    """Tell whether a database has transactions; not by Django's own probe, which creates a table."""
+    features = type(connection.features)
+    declared = next(
+        vars(cls)["supports_transactions"] for cls in features.__mro__ if "supports_transactions" in vars(cls)
+    )
+    if declared is vars(BaseDatabaseFeatures)["supports_transactions"]:
+        return False
+    return bool(connection.features.supports_transactions)
+
+
+def failed(record: dict[str, Any]) -> bool:
+    """Tell whether the site could not answer a request."""
+    return bool(record["error"]) or record["status"] >= 500
+
+
+def told_of_failures(records: list[dict[str, Any]]) -> str:
+    """Return which pages failed, and how, as one line."""
+    told = [f"{one['url']} failed ({one['error'] or one['status']})" for one in records]
+    return "; ".join(told[:MAX_TOLD]) + (f"; {len(told) - MAX_TOLD} more." if len(told) > MAX_TOLD else ".")
 
 
 def visit_all(urls: list[str], user: str | None, collector: Collector) -> tuple[list[dict[str, Any]], list[str]]:
@@ -91,9 +134,18 @@ def visit_all(urls: list[str], user: str | None, collector: Collector) -> tuple[
 def visiting(user: str | None, collector: Collector) -> Iterator[tuple[Visitor, list[str]]]:
     """Yield a visitor, and the aliases of databases that cannot be reached."""
     aliases, unreachable = _reachable()
-    answering = override_settings(ALLOWED_HOSTS=_allowed(host()))
+    answering = override_settings(ALLOWED_HOSTS=_allowed(host()), NOA_PERF=_with_all_watched())
     with _silenced("django.request"), capture.detached(), _held_mail(), answering:
         yield Visitor(user, collector, aliases), unreachable
+
+
+def _with_all_watched() -> dict[str, Any]:
+    """Return NOA_PERF without what spares a site's own traffic: who names a page wants to know all of it."""
+    raw = getattr(settings, SETTING, None)
+    whole = dict(raw) if isinstance(raw, Mapping) else {}
+    own = whole.get("OPTIMIZER")
+    own = dict(own) if isinstance(own, Mapping) else {}
+    return whole | {"OPTIMIZER": own | {"SAMPLE_RATE": 1.0, "IGNORE_PATHS": ()}}
 
 
 def host() -> str:

@@ -24,7 +24,7 @@ def kinds() -> set[str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in MAKERS and node.args:
                 found |= set(strings(node.args[0]))
-            if name == "Finding":
+            if name in ("Finding", "replace"):
                 found |= {text for keyword in node.keywords if keyword.arg == "kind" for text in strings(keyword.value)}
     return found
 

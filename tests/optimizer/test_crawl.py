@@ -149,6 +149,7 @@ HOME = link(
     "/loop/1/",
 )
 HOME += '<a href="/acting/1/" data-method="post">x</a><a href="/acting/2/" rel="noopener nofollow">x</a>'
+HOME += '<a href="/acting/5/" hx-confirm="Sure?">x</a><a href="/acting/6/" data-hx-delete="/acting/6/">x</a>'
 HOME += """<a href="/acting/3/" onclick="return confirm('Sure?')">x</a><a href="/acting/4/" download>x</a>"""
 HOME += '<link rel="next" href="/reached/by-next/"><link rel="stylesheet" href="/reached/as-style/">'
 HOME += "<a>no address</a><a href>empty</a><A HREF=/reached/in-capitals/>x</A><![unknown[ <a"
@@ -306,6 +307,15 @@ def test_what_is_unsafe_by_its_name_is_never_asked_for():
         ("/old/", "", False),
         ("/old/", "delete=1", True),
         ("/old/", "do=Log-Out", True),
+        ("/old/", "action=delete_selected", True),
+        ("/old/", "do=delete-user&id=4", True),
+        ("/old/", "cmd=logoutUser", True),
+        ("/old/", "page=approved&order=published", False),
+        ("/orders/5/approve/", "", True),
+        ("/jobs/3/run/", "", True),
+        ("/comments/4/markAsSpam/", "", True),
+        ("/deleteall/", "", True),
+        ("/undeleted/", "", False),
         ("/old/", "q=how+to+delete", False),
         ("/articles/how-to-delete-a-branch/", "", False),
         ("/articles/delete/", "", True),
@@ -324,7 +334,7 @@ def test_links_that_act_and_files_are_left_alone():
 
     assert not [url for url in urls_of(found) if url.startswith(("/acting/", "/static/", "/report"))]
     alone = found["crawl"]["left_alone"]
-    assert alone["action"]["count"] == 3
+    assert alone["action"]["count"] == 5
     files = {"/acting/4/", "/static/app.css", "/static/page.html", "/report.pdf", "/old/?export=xlsx"}
     assert set(alone["file"]["examples"]) == files
     assert alone["malformed"]["count"] == 2
@@ -416,7 +426,10 @@ def test_pages_that_fail_are_named_and_the_walk_goes_on():
 def test_a_page_for_errors_that_fails_too_is_named(monkeypatch):
     monkeypatch.setitem(globals(), "handler500", broken)
 
-    (found,) = json_report(1, "/broken/")["requests"]
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"/broken/ failed \(ValueError: a page that fails\)"):
+        call_command("perf_report", crawl=1, url=["/broken/"], format="json", stdout=out)
+    (found,) = json.loads(out.getvalue())["requests"]
 
     assert (found["status"], found["error"]) == (500, "ValueError: a page that fails")
 
@@ -429,6 +442,15 @@ def test_a_visitor_is_sent_to_the_login_once(settings):
     assert "/members/list/" in found["crawl"]["left_alone"]["login"]["examples"]
     assert [path_ for path_ in asked if path_.startswith("/accounts/login/")] == ["/accounts/login/"]
     assert "3 pages asked for a login" in report()
+
+
+def test_what_lies_below_the_login_lies_below_a_slash():
+    walked = Frontier()
+    for path_ in ("/me", "/me/orders/", "/messages"):
+        walked.offer(addresses.Address(path_), linked=False)
+    walked.behind_login(addresses.Address("/me"), addresses.Address("/login"))
+
+    assert taken(walked) == ["/messages"]
 
 
 def test_a_member_of_the_staff_sees_what_the_staff_sees():

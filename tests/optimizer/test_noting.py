@@ -10,9 +10,11 @@ from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
 from noa_perf.optimizer import capture, noting, parameters, report
 from noa_perf.optimizer.collector import collector
+from noa_perf.optimizer.fingerprint import statement
 from noa_perf.optimizer.noting import Noter
 from noa_perf.optimizer.plans.advise import Asked
 from noa_perf.optimizer.plans.explainer import explainer
+from noa_perf.optimizer.sightings import Shape
 from tests.library.fill import fill
 from tests.library.models import Author, Book
 
@@ -34,6 +36,16 @@ def read_books():
     with optimizer.scope("reading"):
         for book in Book.objects.all():
             assert book.author.name
+
+
+def test_a_statement_is_told_without_its_literals_whatever_its_database_takes_for_one():
+    ran = statement('SELECT id FROM library_book WHERE title = "secret"', "mysql")
+    shape = Shape("default", ran.sql, ran.folded, ran.digest, count=1, slow=1, seconds=9.0, longest=9.0)
+    shape.buckets.update({23: 1})
+
+    (found,) = [one for one in report.findings([], [shape]) if one.kind == "slow_query"]
+
+    assert "secret" not in found.sql
 
 
 def test_an_n_plus_one_is_noted_with_line_and_cure(tally):

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -31,14 +32,19 @@ def site(settings):
     fill(12)
 
 
-def run(*args: str) -> str:
+def run(*args: str, code: int = 0) -> str:
     out = io.StringIO()
-    call_command("perf_nplusone", *args, stdout=out)
+    ended: Any = 0
+    try:
+        call_command("perf_nplusone", *args, stdout=out)
+    except CommandError as error:
+        ended = error.returncode
+    assert ended == code
     return out.getvalue()
 
 
-def page(url: str, *args: str):
-    (found,) = json.loads(run("--verify", url, "--format", "json", *args))["pages"]
+def page(url: str, *args: str, code: int = 0):
+    (found,) = json.loads(run("--verify", url, "--format", "json", *args, code=code))["pages"]
     return found
 
 
@@ -75,14 +81,23 @@ def test_what_varies_by_itself_is_no_change(site):
 
 
 @pytest.mark.parametrize(
-    ("name", "obstacle"),
-    [("restless", "differs from one request to the next"), ("broken", "RuntimeError: out of paper")],
+    ("name", "obstacle", "code"),
+    [("restless", "differs from one request to the next", 0), ("broken", "RuntimeError: out of paper", 2)],
 )
-def test_a_page_that_cannot_be_compared_proves_nothing(site, name, obstacle):
-    found = page(f"/{name}/")
+def test_a_page_that_cannot_be_compared_proves_nothing(site, name, obstacle, code):
+    found = page(f"/{name}/", code=code)
 
     assert obstacle in found["obstacle"]
     assert not any(cure["recommended"] for cure in found["cures"])
+
+
+@pytest.mark.parametrize("option", ["--verify", "--url"])
+def test_a_page_that_does_not_answer_ends_with_2(site, option):
+    with pytest.raises(CommandError, match=r"/broken/ failed \(RuntimeError: out of paper\)\.") as error:
+        call_command("perf_nplusone", option, "/broken/", stdout=io.StringIO())
+    assert error.value.returncode == 2
+    assert "Nothing is fetched one by one" not in run(option, "/broken/", code=2)
+    run(option, "/no/such/page/", code=2)
 
 
 def test_what_waits_for_a_commit_is_named(site):
@@ -116,9 +131,9 @@ def test_without_proof_it_names_the_cures_alone(site):
 
 def test_bad_input_names_the_cure(site):
     with pytest.raises(CommandError, match="--verify /"):
-        run()
+        call_command("perf_nplusone")
     with pytest.raises(CommandError, match="Begin it with a slash"):
-        run("--verify", "plain/")
+        call_command("perf_nplusone", "--verify", "plain/")
 
 
 @pytest.mark.parametrize(

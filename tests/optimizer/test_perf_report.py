@@ -8,7 +8,7 @@ import json
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -104,14 +104,40 @@ def test_queries_of_a_streamed_page_count():
 
 
 def test_a_page_that_fails_is_named_and_the_rest_is_reported():
-    found = json_report("/broken/", "/books/")
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"^/broken/ failed \(ValueError: a page that fails\)\.$") as error:
+        call_command("perf_report", url=["/broken/", "/books/"], format="json", stdout=out)
+    found = json.loads(out.getvalue())
 
+    assert error.value.returncode == 2
     assert [(one["status"], one["error"]) for one in found["requests"]] == [
         (500, "ValueError: a page that fails"),
         (200, ""),
     ]
     assert len(found["findings"]) == 1
-    assert "/broken/ failed: ValueError: a page that fails" in report("/broken/")
+
+
+@pytest.mark.parametrize("spared", [{"SAMPLE_RATE": 0.0}, {"IGNORE_PATHS": ["/books/"]}])
+def test_what_spares_a_sites_own_traffic_spares_no_page_that_is_asked_for(settings, spared):
+    settings.NOA_PERF = {"OPTIMIZER": spared}
+
+    assert len(json_report("/books/")["findings"]) == 1
+
+
+def test_a_database_without_transactions_is_not_asked_unless_it_may(monkeypatch):
+    monkeypatch.setattr(type(connection.features), "supports_transactions", False)
+
+    with pytest.raises(CommandError, match=r"has no transactions.*--without-rollback") as error:
+        report("/books/")
+    assert error.value.returncode == 2
+    assert json_report("/books/", without_rollback=True)["requests"]
+
+
+def test_one_that_does_not_say_is_not_probed(monkeypatch):
+    monkeypatch.delattr(type(connection.features), "supports_transactions", raising=False)
+
+    with pytest.raises(CommandError, match="has no transactions"):
+        report("/books/")
 
 
 def test_works_without_the_middleware(settings):

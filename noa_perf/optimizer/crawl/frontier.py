@@ -129,7 +129,7 @@ class Frontier:
         """Leave alone the patterns below a page that sent its visitor to ``login``; below the root lies all."""
         for kind in self._kinds.values() if page.path != "/" else ():
             for one in [each for each in kind.waiting if not each.linked and each.address != login]:
-                if one.address.path.startswith(page.path):
+                if one.address.path == page.path or one.address.path.startswith(page.path.rstrip("/") + "/"):
                     kind.waiting.remove(one)
                     self.leave("login", str(one.address))
 

@@ -6,7 +6,12 @@ from contextlib import suppress
 from html.parser import HTMLParser
 from typing import NamedTuple
 
-ACTING = frozenset({"data-method", "data-turbo-method", "data-http-method", "data-confirm", "data-turbo-confirm"})
+ACTING = frozenset(
+    """
+    data-method data-turbo-method data-http-method data-confirm data-turbo-confirm up-method up-confirm
+    hx-confirm hx-post hx-put hx-patch hx-delete data-hx-confirm data-hx-post data-hx-put data-hx-patch data-hx-delete
+    """.split()
+)
 """Attributes by which a link says that it does something, rather than lead somewhere."""
 
 _Attributes = list[tuple[str, str | None]]

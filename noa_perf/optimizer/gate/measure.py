@@ -156,8 +156,7 @@ def key_of(alias: str, digest: str) -> str:
 
 
 def _ran(one: Shape, *, planned: bool) -> Ran:
-    folded = statement(one.sql, connections[one.alias].vendor).folded
-    made = Ran(one.alias, folded, one.count)
+    made = Ran(one.alias, one.folded, one.count)
     if planned:
         asked = Asked.of(one)
         reading = advise.read(asked)

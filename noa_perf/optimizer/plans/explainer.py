@@ -16,7 +16,7 @@ from django.db import connections
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.optimizer import capture
-from noa_perf.optimizer.fingerprint import Kind, statement
+from noa_perf.optimizer.fingerprint import Kind
 from noa_perf.optimizer.plans import advise
 from noa_perf.optimizer.plans.advise import Asked, Reading
 from noa_perf.optimizer.scopes import Scope
@@ -89,7 +89,7 @@ class Explainer:
 
     def read_once(self, shape: Shape) -> Reading:
         """Return the latest reading of a shape; read now, on this thread's connection, if there is none yet."""
-        key = shape.alias, statement(shape.sql, connections[shape.alias].vendor).folded
+        key = shape.alias, shape.folded
         known = self._readings.get(key)
         if known is None:
             known = _without_values(advise.read(Asked.of(shape)))

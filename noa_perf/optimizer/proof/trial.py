@@ -92,6 +92,7 @@ class Trial:
         return {
             "url": self.url,
             "status": self.before.status,
+            "error": self.before.records[-1]["error"],
             "before": self.before.figures(),
             "cures": [one.as_dict() for one in self.verdicts],
             "together": self.together.figures() if self.together is not None else None,

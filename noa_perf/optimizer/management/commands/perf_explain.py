@@ -44,7 +44,7 @@ class Command(ReportCommand):
         parser.add_argument("sql", nargs="?", help="a statement; %%s for values that are left open")
         parser.add_argument("--queryset", metavar="EXPR", help='Python, such as "Book.objects.filter(pages__gt=9)"')
         parser.add_argument("--url", metavar="/path", help="a page, whose dearest statements are explained")
-        parser.add_argument("--as", dest="user", metavar="USER", help="log this user in for --url")
+        visits.add_options(parser)
         parser.add_argument(
             "--fingerprint",
             metavar="HASH",
@@ -113,6 +113,7 @@ def _wanted(options: dict[str, Any]) -> Iterator[Wanted]:
     elif not options["url"]:
         yield _of_past(options["fingerprint"])
     else:
+        visits.check([options["url"]], without_rollback=options["without_rollback"])
         yield from _of_page(options["url"], options["user"], options["fingerprint"])
 
 
@@ -152,11 +153,10 @@ def _of_past(fingerprint: str) -> Wanted:
 
 
 def _of_page(url: str, user: str | None, fingerprint: str | None) -> Iterator[Wanted]:
-    visits.check([url])
     collector = Collector()
     (request,), _ = visits.visit_all([url], user, collector)
-    if request["error"]:
-        raise CommandInputError(f"{url} failed: {request['error']}")
+    if visits.failed(request):
+        raise CommandInputError(visits.told_of_failures([request]))
     shapes = sorted(collector.shapes.values(), key=lambda shape: -shape.seconds)
     if fingerprint:
         shapes = [shape for shape in shapes if shape.digest.startswith(fingerprint)]

@@ -42,7 +42,7 @@ class Command(ReportCommand):
         parser.add_argument(
             "--skip", action="append", metavar="GLOB", help="for --crawl: leave such paths alone; may be given again"
         )
-        parser.add_argument("--as", dest="user", metavar="USER", help="log this user in for --url and --crawl")
+        visits.add_options(parser)
         parser.add_argument(
             "--analyze", action="store_true", help="have the databases take their statistics anew first"
         )
@@ -64,7 +64,7 @@ class Command(ReportCommand):
         path = Path(options["baseline"])
         fresh = options["write"] and not path.exists()
         before = Baseline() if fresh else baseline.read(path)
-        visits.check(options["url"] or [])
+        visits.check(options["url"] or [], without_rollback=options["without_rollback"])
         refused = _analyze() if options["analyze"] else {}
         measured, unreachable = measure.measure(_wanted(before, options))
         measured = _judgeable(measured, before, options)

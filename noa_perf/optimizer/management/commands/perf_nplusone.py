@@ -30,7 +30,7 @@ class Command(ReportCommand):
             help="the same, and prove each cure: the page is asked for again with its queryset changed, no file is",
         )
         parser.add_argument("--patch", action="store_true", help="print a unified diff for each cure that fits a line")
-        parser.add_argument("--as", dest="user", metavar="USER", help="log this user in first (no password is needed)")
+        visits.add_options(parser)
         super().add_arguments(parser)
 
     def collect(self, **options: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Command(ReportCommand):
         plain, proved = options["url"] or [], options["verify"] or []
         if not plain and not proved:
             raise CommandInputError("Nothing to look at. Name a page: --verify / (or --url /, which proves nothing).")
-        visits.check([*plain, *proved])
+        visits.check([*plain, *proved], without_rollback=options["without_rollback"])
         pages = [self._seen(url, options) for url in plain]
         pages += [self._proved(trial(url, options["user"]), options) for url in proved]
         findings = [cure["finding"] for page in pages for cure in page["cures"]]
@@ -49,8 +49,7 @@ class Command(ReportCommand):
         (record,), _ = visits.visit_all([url], options["user"], collector)
         advice = report.advice_on(collector.seen()[0])
         cures = [{"finding": one.finding.as_dict(), **_patch_of(one, options["patch"])} for one in advice]
-        obstacle = f"The page failed: {record['error']}." if record["error"] else ""
-        return {"url": url, "status": record["status"], "cures": cures, "obstacle": obstacle, "notes": []}
+        return {"url": url, "status": record["status"], "error": record["error"], "cures": cures, "notes": []}
 
     def _proved(self, made: Trial, options: dict[str, Any]) -> dict[str, Any]:
         page = made.as_dict()
@@ -59,6 +58,11 @@ class Command(ReportCommand):
             cure.update(_patch_of(verdict.advice, wanted))
         return page
 
+    def obstacle(self, report: dict[str, Any]) -> str:
+        """Tell which pages did not answer, so that nothing can be said of them."""
+        failed = [one for one in report["pages"] if visits.failed(one) or one["status"] >= 400]
+        return visits.told_of_failures(failed) if failed else ""
+
     def render(self, report: dict[str, Any], **options: Any) -> None:
         """Write each page with its cures."""
         for page in report["pages"]:
@@ -66,11 +70,11 @@ class Command(ReportCommand):
 
     def _render_page(self, page: dict[str, Any]) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"{page['url']} ({page['status']})"))
-        if page["obstacle"]:
+        if page.get("obstacle"):
             self.stdout.write(self.style.WARNING(f"Not proved: {page['obstacle']}"))
         for note in page["notes"]:
             self.stdout.write(self.style.WARNING(note))
-        if not page["cures"]:
+        if not page["cures"] and not visits.failed(page):
             self.stdout.write(self.style.SUCCESS("Nothing is fetched one by one."))
         for number, cure in enumerate(page["cures"], 1):
             self._render_cure(number, cure)

@@ -47,7 +47,7 @@ class Command(ReportCommand):
             "--by", choices=tuple(history.SERIES), help="report past traffic from the rollup, added up so"
         )
         parser.add_argument("--since", default="1h", metavar="SPAN", help="for --by: 15m, 6h, 7d (default: 1h)")
-        parser.add_argument("--as", dest="user", metavar="USER", help="log this user in first (no password is needed)")
+        visits.add_options(parser)
         super().add_arguments(parser)
 
     def collect(self, **options: Any) -> dict[str, Any]:
@@ -60,8 +60,16 @@ class Command(ReportCommand):
             raise CommandInputError("--skip leaves pages of a crawl alone: add --crawl 50.")
         if plan is None and not urls:
             raise CommandInputError("Nothing to request. Name a page: --url / (it may be given again), or --crawl 50.")
-        visits.check(urls)
+        visits.check(urls, without_rollback=options["without_rollback"])
         return _of_now(urls, plan, options["user"])
+
+    def obstacle(self, report: dict[str, Any]) -> str:
+        """Tell which pages could not be reported on: any that was named, or all of a crawl."""
+        requests = report.get("requests", ())
+        failed = [one for one in requests if visits.failed(one)]
+        if not failed or ("crawl" in report and len(failed) < len(requests)):
+            return ""
+        return visits.told_of_failures(failed)
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
         """Write the requests as a table and each finding as a paragraph."""
