@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
@@ -26,6 +27,7 @@ class Clients:
         self.target = target
         self._sync: dict[int, Any] = {}
         self._lock = threading.Lock()
+        _all.add(self)
 
     def get(self, role: Role = "primary") -> Any:
         """Return the client of redis-py for this role; with several replicas, one of them by chance.
@@ -146,10 +148,11 @@ def _makers() -> Any:
 
 
 _registry: dict[RedisTarget, Clients] = {}
+_all: weakref.WeakSet[Clients] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for one in list(_registry.values()):
+    for one in list(_all):
         one._begin_anew()
 
 

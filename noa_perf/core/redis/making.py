@@ -35,6 +35,23 @@ _Node: Any = ClusterNode
 _COUNTS_RETRIES = int(redis.__version__.partition(".")[0]) < 6
 
 
+class _AsyncCluster(aredis.RedisCluster):
+    """redis-py's client, which tasks may begin to use at the same time.
+
+    Before it knows the nodes, redis-py's sends each command to any of them; and what closes connections under a
+    command that is on its way makes that fail with an AttributeError.
+    """
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a command to the node that it belongs to."""
+        if self._initialize:
+            await self.initialize()
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except AttributeError as error:
+            raise redis.ConnectionError("The connection to a node of the Cluster was closed meanwhile.") from error
+
+
 def sync_client(target: RedisTarget, index: int) -> Any:
     """Return the client of a target's primary (``index`` 0) or of one of its replicas."""
     if target.mode == "cluster":
@@ -161,7 +178,9 @@ def _pool_of(target: RedisTarget) -> type[pools.Pool]:
 def _async_cluster(target: RedisTarget) -> Any:
     kwargs = {name: value for name, value in _kwargs(target).items() if name != "redis_connect_func"}
     retries = {"cluster_error_retry_attempts": 0} if _COUNTS_RETRIES else {"retry": AsyncRetry(NoBackoff(), 0)}
-    return aredis.RedisCluster(
+    return _AsyncCluster(
+        # A client that learns of moved slots one by one closes no connection that others use.
+        reinitialize_steps=0,
         startup_nodes=[AsyncClusterNode(one.host, one.port) for one in target.addresses],
         ssl=target.tls,
         max_connections=target.max_connections,
