@@ -180,6 +180,8 @@ def _target(builder: Builder | None, change: Place | None) -> str:
     """Say to what the code is to be added."""
     if builder is None:
         return "the queryset that fetches the rows"
+    if builder.form == "returned":
+        return f"what {builder.name} at {change} returns"
     return f"{builder.name} at {change}" if builder.form == "queryset" else f"the queryset built at {change}"
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_list_or_404
 from django.template import engines
 from django.urls import path
+from django.views.generic import ListView
 
 from tests.library.models import Book
 
@@ -65,7 +68,34 @@ def posting(request: HttpRequest) -> HttpResponse:
     return plain(request)
 
 
+class Listed(ListView):  # type: ignore[type-arg]
+    queryset = Book.objects.order_by("pk")
+    context_object_name = "books"
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        return HttpResponse("".join(f"<p>{book.author.name}</p>" for book in context["books"]))
+
+
+class OfModel(ListView):  # type: ignore[type-arg]
+    model = Book
+    render_to_response = Listed.render_to_response
+    context_object_name = "books"
+
+
+def shortcut(request: HttpRequest) -> HttpResponse:
+    books = get_list_or_404(Book, pages__gte=0)
+    return HttpResponse("".join(f"<p>{book.author.name}</p>" for book in books))
+
+
+def handed_on(request: HttpRequest) -> HttpResponse:
+    context = {"books": Book.objects.all}
+    text = "{% for book in books %}{{ book.author.name }}{% endfor %}"
+    return HttpResponse(engines["django"].from_string(text).render(context, request))
+
+
 urlpatterns = [
     path(f"{view.__name__}/", view)
     for view in (plain, built_upon, deferred, streamed, revealing, counted, token, restless, broken, posting)
 ]
+urlpatterns += [path("listed/", Listed.as_view()), path("of_model/", OfModel.as_view())]
+urlpatterns += [path("shortcut/", shortcut), path("handed_on/", handed_on)]

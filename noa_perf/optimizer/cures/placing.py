@@ -28,11 +28,14 @@ def placed(cure: Cure, builder: Builder | None, root: Group | None) -> Cure:
         return _listed(cure, builder, root)
     if builder.form == "model":
         model = builder.text.partition("=")[2].strip() or "Model"
-        code = f"queryset = {model}.objects{cure.code}"
-        return Cure(code, f"Write {code} in place of `{builder.text}`: {cure.text}")
+        code = f"queryset = {model}.{_manager(root)}{cure.code}"
+        return Cure(code, f"Write {code} below `{builder.text}`, in whose place it is read: {cure.text}")
     if builder.form == "get_queryset":
         code = f"super().get_queryset(request){cure.code}"
         return Cure(code, f"Return {code} from {builder.name}.get_queryset: {cure.text}")
+    if builder.form == "get_list_select_related":
+        names = " and ".join(f'"{path}"' for path in _PATHS.findall(cure.code))
+        return Cure(cure.code, f"Have {builder.name} return {names} as well: {cure.text}")
     if builder.form == "template":
         asked = f"`{builder.text}` in the template asks for the rows"
         return Cure(cure.code, f"{asked}: fetch them in Python, with {cure.code}, and hand them to it; {cure.text}")
@@ -109,19 +112,25 @@ def _beside(cure: Cure, builder: Builder, root: Group | None) -> Cure:
         sized = cure.form != "prefetch_related" or "chunk_size" in builder.text
         notes.append("It goes before .iterator()" + ("." if sized else ", which needs a chunk_size=... to prefetch."))
     field = _argument(cure).strip('"').partition("__")[0]
-    if cure.form == "select_related" and field in _withheld(builder, field):
+    if cure.form == "select_related" and withheld(_expression(builder), field):
         notes.append(f'Its .only() or .defer() must let "{field}" through.')
     return replace(cure, text=" ".join([cure.text, *notes]))
 
 
-def _withheld(builder: Builder, field: str) -> set[str]:
-    """Return ``field`` if the only() or defer() of the expression leaves it out."""
-    for node in ast.walk(_expression(builder)):
+def _manager(root: Group | None) -> str:
+    """Return the name of the manager that a generic view asks for the rows of its model."""
+    model = lineage.model_of_sql(root.statement.sql) if root is not None else None
+    return str(model._default_manager.name) if model is not None else "objects"
+
+
+def withheld(expression: ast.AST, field: str) -> bool:
+    """Tell whether the only() or defer() of an expression leaves ``field`` out."""
+    for node in ast.walk(expression):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("only", "defer"):
             named = {ast.literal_eval(one) for one in node.args if isinstance(one, ast.Constant)}
             if (field in named) is (node.func.attr == "defer"):
-                return {field}
-    return set()
+                return True
+    return False
 
 
 def _methods(builder: Builder | None) -> set[str]:

@@ -145,7 +145,7 @@ def _same(one: Any, label: str) -> bool:
 def _list_select_related(cls: type) -> Builder | None:
     method = _own_method(cls, "get_list_select_related")
     if method is not None:
-        return _whole(method)
+        return replace(_whole(method), form="get_list_select_related")
     declared = getattr(cls, "list_select_related", False)
     found = _attribute(cls, "list_select_related") or _class_line(cls, "list_select_related")
     names = tuple(declared) if isinstance(declared, (tuple, list)) else ()
@@ -157,7 +157,7 @@ def _get_queryset(cls: type, wanted: Wanted) -> Builder | None:
     built = _in_function(method, wanted) if method is not None else None
     if method is None or built is not None:
         return built or _class_line(cls, "get_queryset")
-    return replace(_whole(method), name=cls.__name__, certain=True, form="get_queryset")
+    return replace(_whole(method), certain=True)
 
 
 def _asks_parent(method: Any) -> bool:
@@ -166,7 +166,8 @@ def _asks_parent(method: Any) -> bool:
 
 def _whole(method: Any) -> Builder:
     code = method.__code__
-    return Builder(code.co_filename, code.co_firstlineno, code.co_firstlineno, code.co_qualname, certain=False)
+    line = code.co_firstlineno
+    return Builder(code.co_filename, line, line, code.co_qualname, certain=False, form="returned")
 
 
 def _model_attribute(cls: type, wanted: Wanted) -> Builder | None:

@@ -24,10 +24,10 @@ from noa_perf.optimizer.reading.source import Builder, Function
 MAX_HOPS = 3
 LOOPS = (ast.For, ast.AsyncFor, ast.comprehension)
 
-_SHORTCUTS = ("get_object_or_404", "get_list_or_404")
+SHORTCUTS = ("get_object_or_404", "get_list_or_404", "aget_object_or_404", "aget_list_or_404")
 _FILLING = frozenset({"append", "extend", "add", "update", "insert", "setdefault"})
 _SINGLE = re.compile(
-    r"^get_object_or_404\(|\.(?:get|first|last|earliest|latest|create|get_or_create|update_or_create|count|exists"
+    r"^a?get_object_or_404\(|\.(?:get|first|last|earliest|latest|create|get_or_create|update_or_create|count|exists"
     r"|aggregate|update|delete)\([^()]*(?:\([^()]*\)[^()]*)*\)$"
 )
 
@@ -193,9 +193,9 @@ class Flow:
             return None
         if self.builds(node):
             return self._made(node)
-        if isinstance(node, ast.Call) and _resolve(node.func, self.globals) in _SHORTCUTS and node.args:
+        if isinstance(node, ast.Call) and resolve(node.func, self.globals) in SHORTCUTS and node.args:
             about = node.args[0]
-            meant = _resolve(about, self.globals) is self.model is not None or self._expression(about) is not None
+            meant = resolve(about, self.globals) is self.model is not None or self._expression(about) is not None
             return self._made(node) if meant else None
         return None
 
@@ -241,7 +241,7 @@ class Flow:
         if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "self":
             target = inspect.getattr_static(self.owner, called.attr, None) if self.owner else None
         elif isinstance(called, (ast.Name, ast.Attribute)):
-            target = _resolve(called, self.globals)
+            target = resolve(called, self.globals)
         else:
             return None
         read = getattr(target, "fget", None) or getattr(target, "func", None) if _is_property(target) else None
@@ -357,12 +357,13 @@ def _parameters(tree: ast.AST) -> frozenset[str]:
     return frozenset(one.arg for one in [*given.posonlyargs, *given.args, *given.kwonlyargs, *rest])
 
 
-def _resolve(node: ast.expr, names: dict[str, Any]) -> Any:
+def resolve(node: ast.expr, names: dict[str, Any]) -> Any:
+    """Return what a name, or an attribute of a module or class, stands for among ``names``."""
     if isinstance(node, ast.Name):
-        return node.id if node.id in _SHORTCUTS else names.get(node.id)
+        return node.id if node.id in SHORTCUTS else names.get(node.id)
     if isinstance(node, ast.Attribute):
         # Only modules and classes are looked into: reading an instance's attribute could run anything.
-        owner = _resolve(node.value, names)
+        owner = resolve(node.value, names)
         looked_into = inspect.ismodule(owner) or inspect.isclass(owner)
         return inspect.getattr_static(owner, node.attr, None) if looked_into else None
     return None
@@ -394,3 +395,10 @@ def accessors(label: str) -> frozenset[str]:
     """Return the attributes of other models' instances that lead to many rows of the model ``label``."""
     model = _model(label)
     return _accessors(model) if model is not None else frozenset()
+
+
+@functools.lru_cache(maxsize=1)
+def managers() -> frozenset[str]:
+    """Return the names of all managers, related ones too, of the site's models."""
+    names = {one.name for model in apps.get_models() for one in model._meta.managers}
+    return frozenset(names).union(*(_accessors(model) for model in apps.get_models(include_auto_created=True)))

@@ -26,7 +26,8 @@ class Builder:
     certain: bool
     form: str = "expression"
     """``expression``, or what stands for one: the class attributes ``queryset``, ``model``, ``list_select_related``,
-    the method ``get_queryset`` of an admin, a ``template`` that asks for it."""
+    what a method ``returned``, a method that an admin has not yet (``get_queryset``) or has
+    (``get_list_select_related``), a ``template`` that asks for it."""
     text: str = ""
     """The source of the expression."""
     present: tuple[str, ...] = ()
@@ -36,7 +37,7 @@ class Builder:
 @lru_cache(maxsize=256)
 def _parsed(path: str, modified: float) -> ast.Module | None:
     try:
-        return ast.parse(Path(path).read_text(encoding="utf-8"), path)
+        return ast.parse(Path(path).read_bytes(), path)
     except (OSError, SyntaxError, ValueError):
         return None
 

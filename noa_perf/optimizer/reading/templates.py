@@ -67,7 +67,7 @@ def _expression(node: Node | None) -> tuple[int, str]:
 def _bound(node: Node, name: str) -> tuple[int, str] | None:
     """Return the line and the expression of the nearest ``with`` above ``node`` that binds ``name``."""
     try:
-        above = Path(node.path).read_text(encoding="utf-8").splitlines()[: node.line]
+        above = Path(node.path).read_text(encoding="utf-8").split("\n")[: node.line]
     except (OSError, ValueError):
         return None
     pattern = re.compile(_WITH % {"name": re.escape(name)})
