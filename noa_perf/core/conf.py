@@ -7,7 +7,7 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -37,77 +37,48 @@ class Problem:
     hint: str
 
 
-class Section(Generic[T]):
-    """One section of ``NOA_PERF``, read once and again after ``setting_changed``.
+class Shape(Generic[T]):
+    """What a dict of settings may hold, as a frozen dataclass tells it.
 
     A key that cannot be used keeps its default and becomes a :class:`Problem` for the system checks: a slip in
     the settings costs that setting, never the site.
     """
 
-    registry: typing.ClassVar[dict[str, Section[Any]]] = {}
-
-    def __init__(self, name: str, cls: type[T]) -> None:
-        """Declare section ``name`` (empty for the root), shaped by the dataclass ``cls``."""
-        self.name = name
+    def __init__(self, cls: type[T], path: str, *, written: Callable[[str], str] = str.upper) -> None:
+        """Take the fields of ``cls``, as ``written`` in the dict that people find at ``path``."""
         self.cls = cls
-        self._loaded: T | None = None
+        self.path = path
         self._hints = typing.get_type_hints(cls)
-        self._fields = {f.name.upper(): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        Section.registry[name] = self
-        setting_changed.connect(self._forget, dispatch_uid=f"noa_perf.conf.{name}")
+        self._fields = {written(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
-    def __call__(self) -> T:
-        """Return the section's values."""
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
-
-    @property
-    def path(self) -> str:
-        """How the section is written in settings: ``NOA_PERF["OPTIMIZER"]``."""
-        return f'{SETTING}["{self.name}"]' if self.name else SETTING
-
-    def problems(self) -> list[Problem]:
-        """Return what is wrong with the section as it stands in settings."""
-        found: list[Problem] = []
-        raw = _raw_section(self.name)
+    def problems_of(self, raw: Any) -> list[Problem]:
+        """Return what is wrong with ``raw``."""
         if not isinstance(raw, Mapping):
             hint = f"Write {self.path} = {{...}} with the keys of the reference."
             return [Problem("section", f"{self.path} is {_kind(raw)}, not a dict.", hint)]
-        for key, value in self._own_items(raw):
-            problem = self._problem(key, value)
-            if problem:
-                found.append(problem)
-        return found
+        found = (self._problem(key, value) for key, value in self._own_items(raw))
+        return [problem for problem in found if problem is not None]
 
-    def _forget(self, *, setting: str, **kwargs: Any) -> None:
-        if setting == SETTING:
-            self._loaded = None
-
-    def _load(self) -> T:
-        raw = _raw_section(self.name)
-        if not isinstance(raw, Mapping):
-            return self.cls()
+    def load(self, raw: Any) -> T:
+        """Return the values of ``raw``, with the default of each that is missing or wrong."""
         usable = {}
-        for key, value in self._own_items(raw):
-            if self._problem(key, value) is None:
-                field = self._fields[key]
-                usable[field.name] = _coerced(value, self._hints[field.name])
+        if isinstance(raw, Mapping):
+            for key, value in self._own_items(raw):
+                if self._problem(key, value) is None:
+                    field = self._fields[key]
+                    usable[field.name] = _coerced(value, self._hints[field.name])
         return self.cls(**usable)
 
     def _own_items(self, raw: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-        # The root section's mapping holds the other sections too; known or not yet installed, a dict in
-        # capitals below the root is another app's business.
-        for key, value in raw.items():
-            if not self.name and key not in self._fields and (key in Section.registry or key in SECTIONS):
-                continue
-            yield key, value
+        yield from raw.items()
 
     def _problem(self, key: Any, value: Any) -> Problem | None:
         field = self._fields.get(key)
         written = f"{self.path}[{key!r}]"
         if field is None:
-            close = difflib.get_close_matches(str(key).upper(), self._fields, 1)
+            close = difflib.get_close_matches(str(key), self._fields, 1) or difflib.get_close_matches(
+                str(key).upper(), self._fields, 1
+            )
             known = ", ".join(sorted(self._fields))
             hint = f"Did you mean {close[0]!r}?" if close else f"Remove it. Known keys: {known}."
             return Problem("unknown", f"{written} is not a setting of noa_perf.", hint)
@@ -124,6 +95,42 @@ class Section(Generic[T]):
             span = f"at least {least}" if most is None else f"between {least} and {most}"
             return Problem("value", f"{written} is {value!r}.", f"It has to be {span}.")
         return None
+
+
+class Section(Shape[T]):
+    """One section of ``NOA_PERF``, read once and again after ``setting_changed``."""
+
+    registry: typing.ClassVar[dict[str, Section[Any]]] = {}
+
+    def __init__(self, name: str, cls: type[T]) -> None:
+        """Declare section ``name`` (empty for the root), shaped by the dataclass ``cls``."""
+        super().__init__(cls, f'{SETTING}["{name}"]' if name else SETTING)
+        self.name = name
+        self._loaded: T | None = None
+        Section.registry[name] = self
+        setting_changed.connect(self._forget, dispatch_uid=f"noa_perf.conf.{name}")
+
+    def __call__(self) -> T:
+        """Return the section's values."""
+        if self._loaded is None:
+            self._loaded = self.load(_raw_section(self.name))
+        return self._loaded
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with the section as it stands in settings."""
+        return self.problems_of(_raw_section(self.name))
+
+    def _forget(self, *, setting: str, **kwargs: Any) -> None:
+        if setting == SETTING:
+            self._loaded = None
+
+    def _own_items(self, raw: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        # The root section's mapping holds the other sections too; known or not yet installed, a dict in
+        # capitals below the root is another app's business.
+        for key, value in raw.items():
+            if not self.name and key not in self._fields and (key in Section.registry or key in SECTIONS):
+                continue
+            yield key, value
 
 
 SECTIONS = ("OPTIMIZER", "CACHE", "CDN", "RATELIMIT", "POOL", "METRICS", "DASHBOARD")
@@ -176,6 +183,8 @@ def _highest(value: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return value in args
@@ -208,7 +217,7 @@ def _describe(hint: Any) -> str:
     if origin is tuple:
         return f"a list of {args[0].__name__}"
     if origin in (dict, Mapping):
-        return f"a dict of {args[0].__name__} to {args[1].__name__}"
+        return "a dict" if args[1] is Any else f"a dict of {args[0].__name__} to {args[1].__name__}"
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_describe(arg) for arg in args)
     names = {

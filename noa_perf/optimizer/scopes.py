@@ -174,6 +174,8 @@ class Scope:
         self.elapsed = 0.0
         """Seconds from opening to closing; a streaming response's with the time that its reader took."""
         self.groups: dict[Key, Group] = {}
+        # By the identity of the place in a group's key, which keeps that place alive: no key is made and hashed.
+        self._at: dict[int, Group] = {}
         self.duplicates = Duplicates()
         self.lock = threading.RLock()
         self.closed = False
@@ -228,12 +230,15 @@ class Scope:
             self.queries += 1
             if not self.detailed:
                 return hit, None
-            key = (alias, statement.folded, callsite.locate(statement))
-            group = self.groups.get(key)
-            if group is None:
-                group = self._new_group(key, alias, statement, params, sys._getframe(CAPTURE_FRAMES))
+            place = callsite.locate(statement)
+            group = self._at.get(id(place))
+            if group is None or group.statement is not statement or group.alias != alias:
+                key = (alias, statement.folded, place)
+                group = self.groups.get(key)
                 if group is None:
-                    return hit, None
+                    group = self._new_group(key, alias, statement, params, sys._getframe(CAPTURE_FRAMES))
+                    if group is None:
+                        return hit, None
             hit.group = group
             group.count += 1
             group.last = self.queries
@@ -264,6 +269,7 @@ class Scope:
             self.overflow += 1
             return None
         group = self.groups[key] = Group(key, alias, statement, callsite.site_of(frame), self.queries)
+        self._at[id(key[2])] = group
         group.slow_from = self.settings.slow_query_ms_by_alias.get(alias, self.settings.slow_query_ms) / 1000
         if any(name in PREFETCHES for name in group.site.operations):
             group.prefetch = relations.read_prefetch(frame)

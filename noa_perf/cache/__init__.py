@@ -1,0 +1,1 @@
+"""Memory and Redis as one cache behind Django's cache API."""

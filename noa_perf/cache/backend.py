@@ -1,0 +1,243 @@
+"""``TieredCache``: Django's cache API, sync and async, over memory and Redis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+from django.db.models import QuerySet
+
+from noa_perf.cache import options as reading
+from noa_perf.cache import registry
+from noa_perf.cache.exceptions import CacheError
+from noa_perf.cache.stack import MISSING, Spot, Stack
+from noa_perf.cache.tiers.memory import Space
+
+_UNREMARKABLE = re.compile(r"[^\x00-\x20\x7f]{1,250}\Z")
+"""Keys of which Django's own check has nothing to say, found out at once."""
+_NO_SPACE: Space = {}
+
+
+class TieredCache(BaseCache):
+    """``CACHES = {"default": {"BACKEND": "noa_perf.cache.backend.TieredCache", "LOCATION": "redis://..."}}``.
+
+    Without a LOCATION, or with a name that is no URL, memory is all there is. An error of Redis never leaves this
+    class; a value that cannot be kept raises :class:`~noa_perf.cache.exceptions.NotCacheable`.
+    """
+
+    def __init__(self, location: Any, params: dict[str, Any]) -> None:
+        """Read an entry of CACHES; opens no connection.
+
+        Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used.
+        """
+        self.alias = registry.alias_of(location, params)
+        self.stack: Stack = registry.stack(self.alias, location, params)
+        self._now = self.stack.now
+        self._identity: tuple[str, Any, Any] = ("", 1, default_key_func)
+        super().__init__(params)
+
+    # What keys are made of may be changed at any time: then all that follows from it is found out anew.
+
+    @property
+    def key_prefix(self) -> str:
+        """What each key begins with."""
+        return self._identity[0]
+
+    @key_prefix.setter
+    def key_prefix(self, value: str) -> None:
+        self._identify(value, *self._identity[1:])
+
+    @property
+    def version(self) -> Any:
+        """The version where none is named."""
+        return self._identity[1]
+
+    @version.setter
+    def version(self, value: Any) -> None:
+        self._identify(self._identity[0], value, self._identity[2])
+
+    @property
+    def key_func(self) -> Any:
+        """What makes Redis' key out of ours."""
+        return self._identity[2]
+
+    @key_func.setter
+    def key_func(self, value: Any) -> None:
+        self._identify(*self._identity[:2], value)
+
+    def _identify(self, prefix: str, version: Any, key_func: Any) -> None:
+        self._identity = prefix, version, key_func
+        self._pattern = reading.pattern(prefix, key_func)
+        self._by_name = key_func is default_key_func and type(self).validate_key is BaseCache.validate_key
+        self._near = self.stack.memory.space((prefix, version)) if self._by_name else _NO_SPACE
+        """Where :meth:`get` looks first, by the key as it was given."""
+
+    def _spot(self, key: Any, version: int | None) -> Spot:
+        """Return where a key lies. By the name that it was given only where that cannot be ambiguous."""
+        made = self.make_key(key, version)
+        prefix, _, key_func = self._identity
+        if self._by_name and _UNREMARKABLE.match(made):
+            space = self._near if version is None else self.stack.memory.space((prefix, version))
+            return Spot(space, key if type(key) is str else str(key), made, self._pattern)
+        self.validate_key(made)
+        return Spot(self.stack.memory.space((prefix, None, key_func)), made, made, self._pattern)
+
+    def _spots(self, keys: Iterable[Any], version: int | None) -> dict[Any, Spot]:
+        return {key: self._spot(key, version) for key in keys}
+
+    def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> float | None:
+        """Return a timeout in seconds, 0 where it is over, None where there is none."""
+        if timeout is DEFAULT_TIMEOUT:
+            timeout = self.default_timeout
+        return None if timeout is None else max(0, timeout)
+
+    def _seconds(self, timeout: Any) -> float | None:
+        return self.stack.spread(self.get_backend_timeout(timeout))
+
+    # Sync
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of a key, or ``default``."""
+        if version is None:
+            # What most calls come to: no key is made, no lock taken, and the hit counted on the entry itself.
+            entry = self._near.get(key)
+            if entry is not None:
+                value, load, until, _ = entry.data
+                if until > self._now():
+                    entry.hits += 1
+                    return value if load is None else load(value)
+        found = self.stack.run(self.stack.read(self._spot(key, version)))
+        return default if found is MISSING else found
+
+    def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        """Store a value for ``timeout`` seconds."""
+        self.stack.run(self.stack.write(self._spot(key, version), value, self._seconds(timeout)))
+
+    def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Store a value unless the key is there; tell whether it was stored."""
+        return self.stack.run(self.stack.add(self._spot(key, version), value, self._seconds(timeout)))
+
+    def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Give a key ``timeout`` seconds from now; tell whether it was there."""
+        return self.stack.run(self.stack.touch(self._spot(key, version), self._seconds(timeout)))
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        """Delete a key; tell whether it was there."""
+        return self.stack.run(self.stack.delete(self._spot(key, version)))
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return the values of those keys that are there."""
+        return self.stack.run(self.stack.read_many(self._spots(keys, version)))
+
+    def set_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Store several values; returns the keys that did not arrive in Redis (memory has them for a while)."""
+        return self.stack.run(self.stack.write_many(self._items(data, version), self._seconds(timeout)))
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> int | None:  # type: ignore[override]
+        """Delete several keys; returns how many were there, or None where none was named (as Django has it)."""
+        spots = self._spots(keys, version)
+        return self.stack.run(self.stack.delete_many(spots.values())) if spots else None
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        """Tell whether a key is there."""
+        return self.stack.run(self.stack.has(self._spot(key, version)))
+
+    def incr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
+        """Add to a number, and return the sum; raises ValueError where there is no such key."""
+        return self._sum(key, self.stack.run(self.stack.increase(self._spot(key, version), delta)))
+
+    def clear(self) -> None:
+        """Forget every key with this KEY_PREFIX, of any version, and none of anybody else's."""
+        self.stack.run(self._clearing())
+
+    # Async
+
+    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """Return the value of a key, or ``default``."""
+        if version is None:
+            entry = self._near.get(key)
+            if entry is not None:
+                value, load, until, _ = entry.data
+                if until > self._now():
+                    entry.hits += 1
+                    return value if load is None else load(value)
+        found = await self.stack.arun(self.stack.read(self._spot(key, version)))
+        return default if found is MISSING else found
+
+    async def aset(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        """Store a value for ``timeout`` seconds."""
+        await _evaluate(value)
+        await self.stack.arun(self.stack.write(self._spot(key, version), value, self._seconds(timeout)))
+
+    async def aadd(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Store a value unless the key is there; tell whether it was stored."""
+        await _evaluate(value)
+        return await self.stack.arun(self.stack.add(self._spot(key, version), value, self._seconds(timeout)))
+
+    async def atouch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Give a key ``timeout`` seconds from now; tell whether it was there."""
+        return await self.stack.arun(self.stack.touch(self._spot(key, version), self._seconds(timeout)))
+
+    async def adelete(self, key: Any, version: int | None = None) -> bool:
+        """Delete a key; tell whether it was there."""
+        return await self.stack.arun(self.stack.delete(self._spot(key, version)))
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return the values of those keys that are there."""
+        return await self.stack.arun(self.stack.read_many(self._spots(keys, version)))
+
+    async def aset_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Store several values; returns the keys that did not arrive in Redis (memory has them for a while)."""
+        await _evaluate(*data.values())
+        return await self.stack.arun(self.stack.write_many(self._items(data, version), self._seconds(timeout)))
+
+    async def adelete_many(  # type: ignore[override]
+        self, keys: Iterable[Any], version: int | None = None
+    ) -> int | None:
+        """Delete several keys; returns how many were there, or None where none was named (as Django has it)."""
+        spots = self._spots(keys, version)
+        return await self.stack.arun(self.stack.delete_many(spots.values())) if spots else None
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        """Tell whether a key is there."""
+        return await self.stack.arun(self.stack.has(self._spot(key, version)))
+
+    async def aincr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
+        """Add to a number, and return the sum; raises ValueError where there is no such key."""
+        return self._sum(key, await self.stack.arun(self.stack.increase(self._spot(key, version), delta)))
+
+    async def aclear(self) -> None:
+        """Forget every key with this KEY_PREFIX, of any version, and none of anybody else's."""
+        await self.stack.arun(self._clearing())
+
+    def _items(self, data: Mapping[Any, Any], version: int | None) -> dict[Any, tuple[Spot, Any]]:
+        return {key: (self._spot(key, version), value) for key, value in data.items()}
+
+    def _clearing(self) -> Any:
+        prefix = self.key_prefix
+        if self.stack.link is not None and not self._pattern:
+            raise CacheError(
+                f"CACHES[{self.alias!r}] cannot tell which keys of Redis are its own: its KEY_FUNCTION leaves no trace "
+                "of KEY_PREFIX in them. Use Django's own KEY_FUNCTION, or change VERSION instead of clearing."
+            )
+        return self.stack.clear(lambda name: name[0] == prefix, self._pattern)
+
+    @staticmethod
+    def _sum(key: Any, found: Any) -> Any:
+        if found is MISSING:
+            raise ValueError(f"Key '{key}' not found")
+        return found
+
+
+async def _evaluate(*values: Any) -> None:
+    """Fetch the rows of querysets, which pickling would do: not to be done on an event loop."""
+    for value in values:
+        if isinstance(value, QuerySet) and value._result_cache is None:
+            await sync_to_async(bool)(value)

@@ -1,0 +1,58 @@
+"""Figures by group of keys: the first words of a key, never what tells one key of the group from another."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from noa_perf.metrics.recorder import OTHER
+
+MAX_GROUPS = 200
+LONGEST_WORD = 24
+
+_WORDS = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
+
+
+@lru_cache(maxsize=8_192)
+def group_of(key: str) -> str:
+    """Return ``product`` for ``product:7:detail``, ``template.cache.menu`` for that fragment; else ``(other)``."""
+    found = _WORDS.match(key)
+    if found is None or "@" in key:
+        return OTHER
+    words = found[0].split(".")
+    if key[found.end() : found.end() + 1].isalnum() or len(words[-1]) > LONGEST_WORD:
+        words.pop()  # half of an identifier
+    return ".".join(words) or OTHER
+
+
+class Counts:
+    """What was asked of one group of keys, in plain ints."""
+
+    __slots__ = ("far_hits", "misses", "stale", "writes")
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        self.far_hits = self.misses = self.stale = self.writes = 0
+
+
+class Groups:
+    """Counts by group, of at most :data:`MAX_GROUPS`."""
+
+    def __init__(self) -> None:
+        """Start from none."""
+        self._counts: dict[str, Counts] = {}
+
+    def of(self, key: str) -> Counts:
+        """Return the counts of a key's group."""
+        group = group_of(key)
+        found = self._counts.get(group)
+        if found is None:
+            if len(self._counts) >= MAX_GROUPS:
+                group = OTHER
+            found = self._counts.setdefault(group, Counts())
+        return found
+
+    def drain(self) -> dict[str, Counts]:
+        """Return the counts since the last time."""
+        drained, self._counts = self._counts, {}
+        return drained

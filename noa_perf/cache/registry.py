@@ -1,0 +1,90 @@
+"""The caches of this process: one stack for each location and set of options, shared by threads, tasks and aliases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from django.conf import settings
+
+from noa_perf.cache import options as reading
+from noa_perf.cache.codecs.codec import Codec
+from noa_perf.cache.options import CacheOptions
+from noa_perf.cache.stack import Stack
+from noa_perf.cache.tiers.link import Link
+from noa_perf.cache.tiers.memory import Bounds, Memory
+from noa_perf.core import redis
+
+BACKEND = "noa_perf.cache.backend.TieredCache"
+
+_lock = threading.RLock()
+_stacks: dict[Hashable, Stack] = {}
+_links: dict[Hashable, Link] = {}
+
+
+def alias_of(location: Any, params: Mapping[str, Any]) -> str:
+    """Return the alias that an entry of CACHES has: Django does not tell a backend its own."""
+    for alias, entry in settings.CACHES.items():
+        rest = {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
+        if entry.get("LOCATION", "") == location and rest == dict(params):
+            return str(alias)
+    return "default"
+
+
+def aliases() -> list[str]:
+    """Return the aliases whose backend this is."""
+    return [alias for alias, entry in settings.CACHES.items() if entry.get("BACKEND") == BACKEND]
+
+
+def stacks() -> list[Stack]:
+    """Return every stack of this process."""
+    with _lock:
+        return list(_stacks.values())
+
+
+def stack(alias: str, location: Any, params: Mapping[str, Any]) -> Stack:
+    """Return the stack of an entry of CACHES, made when it is first asked for.
+
+    Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used.
+    """
+    setting = f"CACHES[{alias!r}]"
+    own = reading.parse(params, setting)
+    target = redis.parse(location, reading.of_redis(params), setting=setting) if is_redis(location) else None
+    identity = (target if target is not None else str(location), own)
+    with _lock:
+        found = _stacks.get(identity)
+        if found is None:
+            found = _stacks[identity] = _made(alias, own, target, params)
+        return found
+
+
+def is_redis(location: Any) -> bool:
+    """Tell whether a LOCATION means a Redis, and not just a name for a place in memory."""
+    first = location[0] if isinstance(location, (list, tuple)) and location else location
+    return isinstance(first, str) and "://" in first
+
+
+def _made(alias: str, own: CacheOptions, target: redis.RedisTarget | None, params: Mapping[str, Any]) -> Stack:
+    bounds = Bounds(max_entries=own.max_entries, max_bytes=own.max_bytes, evict=own.evict)
+    serializer = reading.custom_serializer(own.serializer, reading.options_of(params)) if own.serializer else None
+    codec = Codec(
+        alias,
+        own.codec,
+        compress=own.compress,
+        compress_from=own.compress_from,
+        max_bytes=own.max_value_bytes,
+        trust_pickles=own.trust_pickles,
+        sign=own.sign,
+        custom=serializer,
+    )
+    return Stack(alias, own, Memory(bounds), None if target is None else _link(alias, own, target), codec)
+
+
+def _link(alias: str, own: CacheOptions, target: redis.RedisTarget) -> Link:
+    """Return the one way to a Redis: aliases that lead to the same one learn together that it is away."""
+    identity = (target, own.budget, own.breaker)
+    found = _links.get(identity)
+    if found is None:
+        found = _links[identity] = Link(target, limit=own.budget, policy=own.breaker, alias=alias)
+    return found

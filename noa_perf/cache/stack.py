@@ -1,0 +1,511 @@
+"""What each operation of a cache does, top to bottom: memory, then Redis; and what when Redis is not to be had.
+
+Each is a story (see :mod:`noa_perf.cache.tiers.link`), told once for sync and async. The bound that holds: what another
+process wrote is seen ``staleness`` seconds later at most, for so long memory may answer without asking Redis; while
+Redis is away memory answers for ``stale_when_down`` seconds more, and what this process wrote or deleted meanwhile is
+never undone by what Redis still held.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from noa_perf.cache.codecs import copies
+from noa_perf.cache.codecs.codec import Codec, Packed
+from noa_perf.cache.exceptions import NotCacheable, Refused
+from noa_perf.cache.groups import Groups, group_of
+from noa_perf.cache.journal import Journal
+from noa_perf.cache.options import CacheOptions
+from noa_perf.cache.tiers.link import Link
+from noa_perf.cache.tiers.memory import FOREVER, OVERHEAD, Data, Memory, Space, SpaceName
+from noa_perf.cache.tiers.wishes import Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
+from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.redis import Script
+
+T = TypeVar("T")
+
+MISSING: Any = object()
+"""What a story returns for a key that is not there."""
+
+_ADD_TO = Script(
+    """
+    local held = redis.call('GET', KEYS[1])
+    if not held then return {'missing'} end
+    local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
+    if type(sum) == 'table' then return {'other', held} end
+    return {'sum', redis.call('GET', KEYS[1])}
+    """
+)
+# The sum is read again: as a number of Lua's it would be a double, and wrong beyond 2**53.
+
+
+class Spot(NamedTuple):
+    """Where a key lies: in which space of memory under which name, under which key in Redis, among which others."""
+
+    space: Space
+    name: str
+    key: str
+    pattern: str
+    """Matches all keys of the same prefix, as Redis writes patterns."""
+
+
+class Prepared(NamedTuple):
+    """A value ready to be kept: in memory, and as the bytes of an entry where there is a Redis."""
+
+    packed: Packed
+    size: int
+    payload: bytes
+
+
+def run_alone(story: Story[T]) -> T:
+    """Return what a story comes to that asks nothing of Redis."""
+    try:
+        next(story)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("a story asked for Redis where there is none")
+
+
+def _still(was: Data) -> Callable[[Data | None], bool]:
+    return lambda now: now is was
+
+
+def _nothing(data: Data | None) -> bool:
+    return data is None
+
+
+def _keep(values: dict[Any, Any], name: Any, value: Any) -> None:
+    if value is not MISSING:
+        values[name] = value
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _set(key: str, payload: bytes, seconds: float | None) -> tuple[str | bytes | int, ...]:
+    return ("SET", key, payload) if seconds is None else ("SET", key, payload, "PX", _milliseconds(seconds))
+
+
+class Stack:
+    """The tiers of one location, as one cache; every method but :meth:`run` and :meth:`arun` returns a story."""
+
+    def __init__(
+        self, alias: str, options: CacheOptions, memory: Memory, link: Link | None, codec: Codec, clock: Clock = SYSTEM
+    ) -> None:
+        """Put the tiers together; without a ``link`` memory is all there is."""
+        self.alias = alias
+        self.options = options
+        self.memory = memory
+        self.link = link
+        self.codec = codec
+        self.now = clock.monotonic
+        self.groups = Groups()
+        self.refused: dict[str, int] = {}
+        """Entries in Redis that were of no use, by reason."""
+        self.journal = Journal(self._replay)
+        memory.group = group_of
+
+    def run(self, story: Story[T]) -> T:
+        """Return what a story comes to."""
+        return run_alone(story) if self.link is None else self.link.run(story)
+
+    async def arun(self, story: Story[T]) -> T:
+        """Return what a story comes to, waiting for Redis on the running loop."""
+        return run_alone(story) if self.link is None else await self.link.arun(story)
+
+    # Reading
+
+    def read(self, spot: Spot) -> Story[Any]:
+        """Return the value, or :data:`MISSING`."""
+        found = self._fresh(spot)
+        if found is not None:
+            return found.value()
+        if self.link is None:
+            return self._missed(spot)
+        if self.journal.holds(spot.key):
+            return self._stale(spot)
+        epoch, started = self.memory.epoch(spot.name), self.now()
+        try:
+            payload = yield Get(spot.key)
+        except Unavailable:
+            return self._stale(spot)
+        return self._arrived(spot, payload, started, epoch)
+
+    def read_many(self, spots: Mapping[Any, Spot]) -> Story[dict[Any, Any]]:
+        """Return the values of those that are there."""
+        values: dict[Any, Any] = {}
+        asked: dict[Any, tuple[Spot, tuple[int, int]]] = {}
+        for name, spot in spots.items():
+            found = self._fresh(spot)
+            if found is not None:
+                values[name] = found.value()
+            elif self.link is None:
+                self._missed(spot)
+            elif self.journal.holds(spot.key):
+                _keep(values, name, self._stale(spot))
+            else:
+                asked[name] = spot, self.memory.epoch(spot.name)
+        if asked:
+            started = self.now()
+            try:
+                payloads = yield GetMany(tuple(spot.key for spot, _ in asked.values()))
+            except Unavailable:
+                for name, (spot, _) in asked.items():
+                    _keep(values, name, self._stale(spot))
+            else:
+                for (name, (spot, epoch)), payload in zip(asked.items(), payloads, strict=True):
+                    _keep(values, name, self._arrived(spot, payload, started, epoch))
+        return values
+
+    def has(self, spot: Spot) -> Story[bool]:
+        """Tell whether a key is there."""
+        if self._fresh(spot) is not None:
+            return True
+        if self.link is None:
+            return False
+        if not self.journal.holds(spot.key):
+            try:
+                return bool((yield Command(("EXISTS", spot.key))))
+            except Unavailable:
+                pass
+        return self._usable_while_away(spot) is not None
+
+    # Writing
+
+    def write(self, spot: Spot, value: Any, seconds: float | None) -> Story[None]:
+        """Store a value for ``seconds`` (None: for ever; none left: it is deleted)."""
+        entry = self._prepare(spot, value)
+        if seconds is not None and seconds <= 0:
+            yield from self.delete(spot)
+            return
+        self.groups.of(spot.name).writes += 1
+        if self.link is None:
+            self._remember(spot, entry, self.now(), seconds)
+            return
+        started, epoch = self.now(), self.memory.epoch(spot.name)
+        try:
+            yield Command(_set(spot.key, entry.payload, seconds))
+        except Unavailable:
+            self._remember_alone(spot, entry, seconds)
+        else:
+            self._arrived_there(spot, entry, started, seconds, epoch)
+
+    def write_many(self, items: Mapping[Any, tuple[Spot, Any]], seconds: float | None) -> Story[list[Any]]:
+        """Store several values; returns the names of those that did not arrive in Redis."""
+        entries = {name: (spot, self._prepare(spot, value)) for name, (spot, value) in items.items()}
+        if seconds is not None and seconds <= 0:
+            yield from self.delete_many([spot for spot, _ in entries.values()])
+            return []
+        for spot, _ in entries.values():
+            self.groups.of(spot.name).writes += 1
+        started = self.now()
+        if self.link is None:
+            for spot, entry in entries.values():
+                self._remember(spot, entry, started, seconds)
+            return []
+        epochs = [self.memory.epoch(spot.name) for spot, _ in entries.values()]
+        replies: list[Any]
+        try:
+            replies = yield Batch([_set(spot.key, entry.payload, seconds) for spot, entry in entries.values()])
+        except Unavailable as error:
+            replies = [error] * len(entries)
+        failed = []
+        for (name, (spot, entry)), epoch, reply in zip(entries.items(), epochs, replies, strict=True):
+            if isinstance(reply, Exception):
+                failed.append(name)
+                self._remember_alone(spot, entry, seconds)
+            else:
+                self._arrived_there(spot, entry, started, seconds, epoch)
+        return failed
+
+    def add(self, spot: Spot, value: Any, seconds: float | None) -> Story[bool]:
+        """Store a value unless the key is there; tell whether it was stored."""
+        entry = self._prepare(spot, value)
+        if seconds is not None and seconds <= 0:
+            return not (yield from self.has(spot))
+        self.groups.of(spot.name).writes += 1
+        if self.link is None:
+            return self._remember(spot, entry, self.now(), seconds, only_if=_nothing)
+        started, epoch = self.now(), self.memory.epoch(spot.name)
+        if not self.journal.holds(spot.key):
+            try:
+                stored = bool((yield Command((*_set(spot.key, entry.payload, seconds), "NX"))))
+            except Unavailable:
+                pass
+            else:
+                if stored:
+                    self._arrived_there(spot, entry, started, seconds, epoch)
+                return stored
+        if self._usable_while_away(spot) is not None:
+            return False
+        return self._remember_alone(spot, entry, seconds, only_if=_nothing)
+
+    def delete(self, spot: Spot) -> Story[bool]:
+        """Delete a key; tell whether it was there."""
+        there = self.memory.drop(spot.space, spot.name)
+        if self.link is None:
+            return there
+        try:
+            many = yield Command(("UNLINK", spot.key))
+        except Unavailable:
+            self._note([spot])
+            return there
+        self.memory.drop(spot.space, spot.name)  # somebody may have read it just before it went
+        self.journal.written(spot.key)
+        return bool(many)
+
+    def delete_many(self, spots: Iterable[Spot]) -> Story[int]:
+        """Delete several keys; returns how many were there."""
+        spots = list(spots)
+        there = sum(self.memory.drop(spot.space, spot.name) for spot in spots)
+        if self.link is None or not spots:
+            return there
+        try:
+            replies = yield Batch([("UNLINK", spot.key) for spot in spots])
+        except Unavailable:
+            self._note(spots)
+            return there
+        failed = [spot for spot, reply in zip(spots, replies, strict=True) if isinstance(reply, Exception)]
+        if failed:
+            self._note(failed)
+        for spot in spots:
+            self.memory.drop(spot.space, spot.name)
+        return sum(reply for reply in replies if not isinstance(reply, Exception))
+
+    def touch(self, spot: Spot, seconds: float | None) -> Story[bool]:
+        """Give a key ``seconds`` more from now; tell whether it was there."""
+        if seconds is not None and seconds <= 0:
+            return (yield from self.delete(spot))
+        if self.link is None:
+            return self._retime(spot, seconds)
+        wish = ("PERSIST", spot.key) if seconds is None else ("PEXPIRE", spot.key, _milliseconds(seconds))
+        try:
+            replies = yield Batch([wish, ("EXISTS", spot.key)])
+        except Unavailable:
+            return self._usable_while_away(spot) is not None and self._retime(spot, seconds)
+        self.memory.drop(spot.space, spot.name)
+        there = replies[1]
+        return not isinstance(there, Exception) and bool(there)
+
+    def increase(self, spot: Spot, by: Any) -> Story[Any]:
+        """Add ``by`` to a number and return the sum, or :data:`MISSING` where there is no such key.
+
+        In one step where it is an integer of 64 bits; else it is read, added to and written, as Django's own does.
+        """
+        if self.link is None:
+            return self._increase_in_memory(spot, by)
+        if self.journal.holds(spot.key):
+            return self._increase_while_away(spot, by)
+        try:
+            if type(by) is int:
+                told, *rest = yield Lua(_ADD_TO, (spot.key,), (by,))
+                if told == b"missing":
+                    return MISSING
+                if told == b"sum":
+                    self.memory.drop(spot.space, spot.name)
+                    return int(rest[0])
+            return (yield from self._increase_other(spot, by))
+        except Unavailable:
+            return self._increase_while_away(spot, by)
+
+    def _increase_other(self, spot: Spot, by: Any) -> Story[Any]:
+        payload = yield Get(spot.key)
+        value = self._arrived(spot, payload, self.now(), self.memory.epoch(spot.name))
+        if value is MISSING:
+            return MISSING
+        entry = self._prepare(spot, value + by)
+        yield Command(("SET", spot.key, entry.payload, "KEEPTTL", "XX"))
+        self.memory.drop(spot.space, spot.name)
+        return value + by
+
+    def clear(self, mine: Callable[[SpaceName], bool], pattern: str) -> Story[None]:
+        """Forget everything in the spaces that are ``mine``, and every key in Redis that matches ``pattern``."""
+        self._clear_memory(mine)
+        if self.link is None:
+            return
+        try:
+            yield from self._delete_matching(pattern)
+        except Unavailable:
+            self.journal.note_clear(pattern)
+        self._clear_memory(mine)
+
+    def _clear_memory(self, mine: Callable[[SpaceName], bool]) -> None:
+        for name, space in self.memory.spaces():
+            if mine(name):
+                self.memory.clear(space)
+
+    def _delete_matching(self, pattern: str) -> Story[int]:
+        many = 0
+        place: tuple[int, int] | None = (0, 0)
+        while place is not None:
+            keys, place = yield Scan(pattern, place)
+            if keys:
+                replies = yield Batch([("UNLINK", key) for key in keys])
+                many += sum(reply for reply in replies if not isinstance(reply, Exception))
+                failed = [reply for reply in replies if isinstance(reply, Exception)]
+                if failed:
+                    raise Unavailable("refused")
+        return many
+
+    # Redis is away
+
+    def _replay(self, journal: Journal) -> bool:
+        return self.run(self._replaying(journal))
+
+    def _replaying(self, journal: Journal) -> Story[bool]:
+        try:
+            while len(journal):
+                keys, clears = journal.pending()
+                for pattern, serial in clears:
+                    yield from self._delete_matching(pattern)
+                    journal.done(clears=[(pattern, serial)])
+                if keys:
+                    replies = yield Batch([("UNLINK", key) for key, _ in keys])
+                    arrived = [pair for pair, reply in zip(keys, replies, strict=True) if isinstance(reply, int)]
+                    journal.done(arrived)
+                    if len(arrived) < len(keys):
+                        return False
+        except Unavailable:
+            return False
+        return True
+
+    def _note(self, spots: Iterable[Spot]) -> None:
+        for pattern, alike in itertools.groupby(spots, lambda spot: spot.pattern):
+            self.journal.note([spot.key for spot in alike], pattern)
+
+    def _usable_while_away(self, spot: Spot) -> Packed | None:
+        """Return what memory has, fresh or so long past that as ``stale_when_down`` allows."""
+        entry = spot.space.get(spot.name)
+        if entry is None:
+            return None
+        value, load, until, expires = entry.data
+        now = self.now()
+        return Packed(value, load) if expires > now and until + self.options.stale_when_down > now else None
+
+    def _stale(self, spot: Spot) -> Any:
+        found = self._usable_while_away(spot)
+        if found is None:
+            return self._missed(spot)
+        self.groups.of(spot.name).stale += 1
+        return found.value()
+
+    def _remember_alone(
+        self, spot: Spot, entry: Prepared, seconds: float | None, only_if: Callable[[Data | None], bool] | None = None
+    ) -> bool:
+        """Keep in memory what did not arrive in Redis, which may hold something older."""
+        self._note([spot])
+        return self._remember(spot, entry, self.now(), seconds, only_if=only_if)
+
+    def _increase_while_away(self, spot: Spot, by: Any) -> Any:
+        # A counter that nobody can read now counts from nothing: the view that adds to it is not to fail.
+        if self._usable_while_away(spot) is None:
+            return by
+        self._note([spot])
+        return self._increase_in_memory(spot, by)
+
+    # Memory
+
+    def _fresh(self, spot: Spot) -> Packed | None:
+        entry = spot.space.get(spot.name)
+        if entry is None:
+            return None
+        value, load, until, _ = entry.data
+        if until <= self.now():
+            return None
+        entry.hits += 1
+        return Packed(value, load)
+
+    def _missed(self, spot: Spot) -> Any:
+        self.groups.of(spot.name).misses += 1
+        return MISSING
+
+    def _arrived(self, spot: Spot, payload: bytes | None, started: float, epoch: tuple[int, int]) -> Any:
+        """Return the value of what Redis answered, and keep it for as long as it is fresh."""
+        if payload is None:
+            if spot.name in spot.space:
+                self.memory.drop(spot.space, spot.name)  # it is gone: not even while Redis is away is it served
+            return self._missed(spot)
+        try:
+            packed = self.codec.decode(spot.key, payload)
+            value = self.codec.load(packed)
+        except Refused as error:
+            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+            return self._missed(spot)
+        self.groups.of(spot.name).far_hits += 1
+        if self.options.staleness > 0:
+            until = started + self.options.staleness * (1 - random.random() * self.options.jitter)  # noqa: S311
+            kept = packed if self.options.copies else Packed(value, None)
+            self.memory.fill(spot.space, spot.name, (*kept, until, FOREVER), len(payload), epoch)
+        return value
+
+    def _prepare(self, spot: Spot, value: Any) -> Prepared:
+        """Return a value ready to be kept; raises :class:`NotCacheable` where it cannot be."""
+        if self.link is not None:
+            encoded = self.codec.encode(spot.key, value)
+            packed = encoded.packed if self.options.copies else Packed(value, None)
+            return Prepared(packed, len(encoded.payload), encoded.payload)
+        try:
+            packed, size = copies.copied(value) if self.options.copies else copies.shared(value)
+        except Exception as error:  # pickling runs anybody's code
+            raise NotCacheable(
+                f"CACHES[{self.alias!r}] cannot copy the value of the key {spot.name!r} (pickle: {error}). "
+                'Instead: store plain data, or set OPTIONS["memory"]["isolation"] to "shared".'
+            ) from error
+        return Prepared(packed, size, b"")
+
+    def _arrived_there(
+        self, spot: Spot, entry: Prepared, started: float, seconds: float | None, epoch: tuple[int, int]
+    ) -> None:
+        """Keep in memory what Redis has taken, unless somebody wrote the key meanwhile: who was first is not known."""
+        data = (*entry.packed, *self._times(started, seconds))
+        if not self.memory.fill(spot.space, spot.name, data, entry.size, epoch):
+            self.memory.drop(spot.space, spot.name)
+        self.journal.written(spot.key)
+
+    def _remember(
+        self,
+        spot: Spot,
+        entry: Prepared,
+        started: float,
+        seconds: float | None,
+        only_if: Callable[[Data | None], bool] | None = None,
+    ) -> bool:
+        data = (*entry.packed, *self._times(started, seconds))
+        return self.memory.put(spot.space, spot.name, data, entry.size, only_if)
+
+    def _times(self, started: float, seconds: float | None) -> tuple[float, float]:
+        """Return until when what was stored at ``started`` is fresh in memory, and when it expires."""
+        expires = FOREVER if seconds is None else started + seconds
+        return (expires if self.link is None else min(expires, started + self.options.staleness)), expires
+
+    def spread(self, seconds: float | None) -> float | None:
+        """Return a timeout, shortened at random where ``expiry_jitter`` asks for that."""
+        jitter = self.options.expiry_jitter
+        return seconds if not jitter or seconds is None else seconds * (1 - random.random() * jitter)  # noqa: S311
+
+    def _retime(self, spot: Spot, seconds: float | None) -> bool:
+        """Change when a key in memory expires; tell whether it was there."""
+        entry = spot.space.get(spot.name)
+        if entry is None:
+            return False
+        data = entry.data
+        expires = FOREVER if seconds is None else self.now() + seconds
+        until = expires if self.link is None else min(data[2], expires)
+        size = entry.size - OVERHEAD - len(spot.name)
+        return self.memory.put(spot.space, spot.name, (*data[:2], until, expires), size, _still(data))
+
+    def _increase_in_memory(self, spot: Spot, by: Any) -> Any:
+        while True:
+            entry = spot.space.get(spot.name)
+            data = entry.data if entry is not None else None
+            if data is None or data[3] <= self.now():
+                return MISSING
+            total = Packed(data[0], data[1]).value() + by
+            prepared = self._prepare(spot, total)
+            kept = (*prepared.packed, data[2], data[3])
+            if self.memory.put(spot.space, spot.name, kept, prepared.size, _still(data)):
+                return total

@@ -1,0 +1,1 @@
+"""Where entries lie: in this process's memory, and in Redis."""

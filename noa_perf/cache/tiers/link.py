@@ -1,0 +1,158 @@
+"""The way to Redis: what a story asks for is done with hard timeouts, a breaker and a budget, sync or async.
+
+A story is a generator that yields what it wants of Redis and is sent the reply. So each operation is told once, and
+runs on either client. When Redis is not to be had, ``Unavailable`` is thrown into the story; nothing else is.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+
+from noa_perf.cache import budget
+from noa_perf.cache.budget import Budget
+from noa_perf.cache.tiers.redis import aperform, perform
+from noa_perf.cache.tiers.wishes import Story, Unavailable, Wish
+from noa_perf.core import redis
+from noa_perf.core.breaker import BreakerPolicy, CircuitBreaker
+from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.redis import RedisTarget
+
+logger = logging.getLogger("noa_perf.cache")
+
+T = TypeVar("T")
+
+CURES = {
+    "down": "See that it runs and that LOCATION and password are right.",
+    "timeout": "It took longer than OPTIONS['SOCKET_TIMEOUT'].",
+    "readonly": "It is a replica: point LOCATION at the primary, or use Sentinel.",
+    "oom": "It is full: raise its maxmemory, or set a maxmemory-policy that evicts.",
+    "refused": "It refuses to write: see its log (a full disk, missing replicas, an ACL).",
+    "data": "A key holds what a cache does not write: give it a database or a KEY_PREFIX of its own.",
+}
+"""What a person can do about each kind of failure."""
+
+COUNTED = frozenset({"down", "timeout"})
+"""Failures that tell of Redis as a whole; others concern one command, or writes alone."""
+
+
+class Link:
+    """One process's way to one Redis."""
+
+    def __init__(
+        self, target: RedisTarget, *, limit: float, policy: BreakerPolicy, alias: str, clock: Clock = SYSTEM
+    ) -> None:
+        """Open nothing yet. ``limit`` is how many seconds of a request may be spent here."""
+        self.target = target
+        self.alias = alias
+        self.limit = limit
+        self._clients = redis.clients(target)
+        self.reserve = sum(
+            float(target.options.get(name) or 0) for name in ("socket_connect_timeout", "socket_timeout")
+        )
+        """Seconds that one wish may take at worst: it is not begun where less is left of the budget."""
+        self.clock = clock
+        self.breaker = CircuitBreaker(policy, clock=clock, name=alias)
+        self.breaker.on_change(self._changed)
+        self.failures: dict[str, int] = {}
+        """Wishes that were not fulfilled, by kind."""
+        self.calls = 0
+        self.seconds = 0.0
+        self._told: set[str] = set()
+
+    def run(self, story: Story[T]) -> T:
+        """Return what the story comes to."""
+        try:
+            wish = next(story)
+            while True:
+                try:
+                    reply = self._do(wish)
+                except Unavailable as error:
+                    wish = story.throw(error)
+                else:
+                    wish = story.send(reply)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    async def arun(self, story: Story[T]) -> T:
+        """Return what the story comes to, on the running loop's own client."""
+        try:
+            wish = next(story)
+            while True:
+                try:
+                    reply = await self._ado(wish)
+                except Unavailable as error:
+                    wish = story.throw(error)
+                else:
+                    wish = story.send(reply)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    def _do(self, wish: Wish) -> Any:
+        spent = self._enter()
+        started = self.clock.monotonic()
+        try:
+            reply = perform(self._clients, wish)
+        except redis.ERRORS as error:
+            raise self._failed(error, started, spent) from error
+        self._succeeded(started, spent)
+        return reply
+
+    async def _ado(self, wish: Wish) -> Any:
+        spent = self._enter()
+        started = self.clock.monotonic()
+        try:
+            reply = await aperform(self._clients, wish)
+        except redis.ERRORS as error:
+            raise self._failed(error, started, spent) from error
+        self._succeeded(started, spent)
+        return reply
+
+    def _enter(self) -> Budget | None:
+        """Raise :class:`Unavailable` where nothing may be sent now; return the request's budget, if it has one."""
+        spending = budget.current.get()
+        if spending is not None and spending.spent + self.reserve > self.limit:
+            spending.refused += 1
+            raise self._unavailable("budget")
+        if not self.breaker.allow():
+            raise self._unavailable("open")
+        return spending
+
+    def _succeeded(self, started: float, spending: Budget | None) -> None:
+        seconds = self.clock.monotonic() - started
+        self.breaker.success(seconds)
+        self.seconds += seconds
+        self.calls += 1
+        if spending is not None:
+            spending.spent += seconds
+
+    def _failed(self, error: Exception, started: float, spending: Budget | None) -> Unavailable:
+        seconds = self.clock.monotonic() - started
+        if spending is not None:
+            spending.spent += seconds
+        kind = redis.classify(error)
+        if kind in COUNTED:
+            self.breaker.failure(seconds)
+        else:
+            self.breaker.success(seconds)  # it answered
+        self._tell(kind, error)
+        return self._unavailable(kind)
+
+    def _unavailable(self, kind: str) -> Unavailable:
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+        return Unavailable(kind)
+
+    def _tell(self, kind: str, error: Exception) -> None:
+        """Log the first failure of a kind, and the next one only after all was well again."""
+        if kind in self._told:
+            return
+        self._told.add(kind)
+        message = "noa_perf.cache: Redis of CACHES[%r] fails (%s, %s). %s The site is not affected; logged once."
+        logger.warning(message, self.alias, kind, type(error).__name__, CURES.get(kind, ""))
+
+    def _changed(self, breaker: CircuitBreaker, old: str, new: str) -> None:
+        if new == "closed":
+            self._told.clear()
+            logger.info("noa_perf.cache: Redis of CACHES[%r] answers again.", self.alias)
+        elif new == "open" and old == "closed":
+            logger.warning("noa_perf.cache: Redis of CACHES[%r] is left alone for now.", self.alias)

@@ -1,0 +1,1 @@
+"""What others wrote (Django's own suites), run against our parts: ``make conformance ONLY=cache``."""
