@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,21 @@ def field_docs(cls: type) -> dict[str, str]:
 
 def settings() -> dict[str, Rows]:
     """Return a table of keys for each section of ``NOA_PERF``; the root section is called ROOT."""
+    from noa_perf.cache.options import BreakerOptions, MemoryOptions, OwnOptions
     from noa_perf.core.conf import Section
 
     list(modules("conf"))
-    return {name or "ROOT": list(section_rows(section.cls)) for name, section in sorted(Section.registry.items())}
+    sections = {name or "ROOT": [*section_rows(section.cls)] for name, section in sorted(Section.registry.items())}
+    options = {"CACHE_OPTIONS": OwnOptions, "CACHE_MEMORY": MemoryOptions, "CACHE_BREAKER": BreakerOptions}
+    return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()}
 
 
-def section_rows(cls: type) -> Iterator[list[str]]:
-    """Yield key, type, default and meaning of each field."""
+def section_rows(cls: type, written: Callable[[str], str] = str.upper) -> Iterator[list[str]]:
+    """Yield key (as ``written`` in settings), type, default and meaning of each field."""
     docs = field_docs(cls)
     for field in dataclasses.fields(cls):
         yield [
-            f"`{field.name.upper()}`",
+            f"`{written(field.name)}`",
             f"`{field.type}`",
             f"`{default(field)!r}`",
             docs[field.name].replace("``", "`"),

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "testproject.shop",
     "noa_perf.optimizer",
+    "noa_perf.cache",
 ]
 if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
@@ -109,6 +110,12 @@ def _sqlite(path: str) -> dict[str, Any]:
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": (_postgresql if SHOP_DATABASE.startswith("postgresql://") else _sqlite)(SHOP_DATABASE)
+}
+
+SHOP_CACHE = os.environ.get("SHOP_CACHE", "")
+"""A Redis, as in LOCATION; without one memory is all there is."""
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "noa_perf.cache.backend.TieredCache", "LOCATION": SHOP_CACHE, "TIMEOUT": 300}
 }
 
 REST_FRAMEWORK = {

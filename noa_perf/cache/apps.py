@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
 
 class CacheConfig(AppConfig):
-    """Checks CACHES, counts, and gives each request its time for the cache; opens no connection."""
+    """Checks CACHES, counts, and limits each request's time for the cache; opens no connection, starts no thread."""
 
     name = "noa_perf.cache"
     label = "noa_perf_cache"
     verbose_name = _("Cache")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register checks, health and figures."""
+        from noa_perf.cache import budget, metering
+        from noa_perf.cache import checks as own
+
+        checks.register(own.check_settings, checks.Tags.caches)
+        checks.register(own.check_middleware)
+        budget.install()
+        metering.install()
+        if apps.is_installed("noa_perf.metrics"):
+            from noa_perf.cache import panels
+
+            panels.install()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.stack import Stack
 from noa_perf.cache.tiers.link import Link
 from noa_perf.cache.tiers.memory import Bounds, Memory
-from noa_perf.core import redis
+from noa_perf.core import conf, redis
 
 BACKEND = "noa_perf.cache.backend.TieredCache"
 
@@ -46,11 +47,16 @@ def stacks() -> list[Stack]:
 def stack(alias: str, location: Any, params: Mapping[str, Any]) -> Stack:
     """Return the stack of an entry of CACHES, made when it is first asked for.
 
-    Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used.
+    Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used, and
+    :class:`~noa_perf.core.redis.MissingRedis` where redis-py is not installed.
     """
     setting = f"CACHES[{alias!r}]"
     own = reading.parse(params, setting)
+    if not conf.enabled("CACHE"):
+        own = replace(own, staleness=0.0)
     target = redis.parse(location, reading.of_redis(params), setting=setting) if is_redis(location) else None
+    if target is not None and not redis.ERRORS:
+        raise redis.MissingRedis
     identity = (target if target is not None else str(location), own)
     with _lock:
         found = _stacks.get(identity)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from noa_perf.cache.codecs import copies
 from noa_perf.cache.codecs.codec import Codec, Packed
 from noa_perf.cache.exceptions import NotCacheable, Refused
-from noa_perf.cache.groups import Groups, group_of
+from noa_perf.cache.groups import Groups, Told, group_of
 from noa_perf.cache.journal import Journal
 from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.link import Link
@@ -24,6 +24,7 @@ from noa_perf.cache.tiers.memory import FOREVER, OVERHEAD, Data, Memory, Space, 
 from noa_perf.cache.tiers.wishes import Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Script
+from noa_perf.metrics import recorder
 
 T = TypeVar("T")
 
@@ -106,16 +107,32 @@ class Stack:
         self.groups = Groups()
         self.refused: dict[str, int] = {}
         """Entries in Redis that were of no use, by reason."""
+        self.told = Told()
         self.journal = Journal(self._replay)
         memory.group = group_of
 
     def run(self, story: Story[T]) -> T:
         """Return what a story comes to."""
+        recorder.current().begin()
         return run_alone(story) if self.link is None else self.link.run(story)
 
     async def arun(self, story: Story[T]) -> T:
         """Return what a story comes to, waiting for Redis on the running loop."""
+        recorder.current().begin()
         return run_alone(story) if self.link is None else await self.link.arun(story)
+
+    def reachable(self, ask: bool) -> bool:
+        """Tell whether Redis answers; unless to ``ask`` it, whether it is not left alone."""
+        if self.link is None:
+            return True
+        return self.run(self._ping()) if ask else self.link.breaker.closed
+
+    def _ping(self) -> Story[bool]:
+        try:
+            yield Command(("EXISTS", "noa_perf"))
+        except Unavailable:
+            return False
+        return True
 
     # Reading
 

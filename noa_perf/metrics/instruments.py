@@ -82,6 +82,93 @@ ROLLUP_LOST = Instrument(
     kind="counter",
     help="Buckets of ten seconds given up because the rollup's database stayed away.",
 )
+CACHE_HITS = Instrument(
+    name="cache_hits_total",
+    kind="counter",
+    help="Keys that a cache had, by the tier that answered.",
+    labels=("alias", "tier"),
+)
+CACHE_MISSES = Instrument(
+    name="cache_misses_total",
+    kind="counter",
+    help="Keys that a cache had not.",
+    labels=("alias",),
+)
+CACHE_STALE = Instrument(
+    name="cache_stale_served_total",
+    kind="counter",
+    help="Values served from memory past their time because Redis was away.",
+    labels=("alias",),
+)
+CACHE_EVICTIONS = Instrument(
+    name="cache_evictions_total",
+    kind="counter",
+    help="Entries that left memory: for want of room (size), or because their time was over (expired).",
+    labels=("alias", "reason"),
+)
+CACHE_REFUSED = Instrument(
+    name="cache_entries_refused_total",
+    kind="counter",
+    help="Entries in Redis that were of no use: another format or schema, tampered, unsigned, too large, corrupt.",
+    labels=("alias", "reason"),
+)
+CACHE_UNAVAILABLE = Instrument(
+    name="cache_unavailable_total",
+    kind="counter",
+    help="What could not be asked of Redis, by why: down, timeout, open (breaker), budget, readonly, oom, refused.",
+    labels=("alias", "reason"),
+)
+CACHE_REPLAYED = Instrument(
+    name="cache_replayed_total",
+    kind="counter",
+    help="Deletions that Redis missed while it was away and that were replayed.",
+    labels=("alias",),
+)
+CACHE_REDIS_TIME = Instrument(
+    name="cache_redis_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Time of what a cache asked of Redis and got an answer to.",
+    labels=("alias",),
+    buckets=TIME_BUCKETS,
+)
+CACHE_ENTRIES = Instrument(
+    name="cache_entries",
+    kind="gauge",
+    help="Entries in memory.",
+    labels=("alias",),
+    multiprocess_mode="livesum",
+)
+CACHE_BYTES = Instrument(
+    name="cache_size_bytes",
+    kind="gauge",
+    unit="bytes",
+    help="What the entries in memory take, with what keeping them takes.",
+    labels=("alias",),
+    multiprocess_mode="livesum",
+)
+CACHE_BREAKER_OPEN = Instrument(
+    name="cache_breaker_open",
+    kind="gauge",
+    help="1 while Redis is left alone; of several processes, how many do so.",
+    labels=("alias",),
+    multiprocess_mode="livesum",
+)
+CACHE_PENDING = Instrument(
+    name="cache_pending_deletions",
+    kind="gauge",
+    help="Deletions that wait for Redis to come back.",
+    labels=("alias",),
+    multiprocess_mode="livesum",
+)
+CACHE_STALENESS = Instrument(
+    name="cache_staleness_bound_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="For how long memory answers without asking Redis.",
+    labels=("alias",),
+    multiprocess_mode="livemax",
+)
 
 INSTRUMENTS: tuple[Instrument, ...] = (
     QUERY_TIME,
@@ -91,5 +178,18 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     SCOPES,
     ROLLUP_FAILURES,
     ROLLUP_LOST,
+    CACHE_HITS,
+    CACHE_MISSES,
+    CACHE_STALE,
+    CACHE_EVICTIONS,
+    CACHE_REFUSED,
+    CACHE_UNAVAILABLE,
+    CACHE_REPLAYED,
+    CACHE_REDIS_TIME,
+    CACHE_ENTRIES,
+    CACHE_BYTES,
+    CACHE_BREAKER_OPEN,
+    CACHE_PENDING,
+    CACHE_STALENESS,
 )
 """All of them. Each app's come with the app."""

@@ -48,6 +48,8 @@ class Exporter:
                 self._make_metrics()
             for (name, labels), totals in self._tally.drain_counts().items():
                 self._export(name, labels, totals)
+            for (name, labels), value in self._tally.gauges().items():
+                self._child(name, labels).set(value)
 
     def collect(self) -> Iterable[Any]:
         """Flush before a scrape of the registry, whoever serves it; has no samples of its own."""

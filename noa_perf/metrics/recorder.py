@@ -60,6 +60,12 @@ class Recorder:
     def count(self, instrument: Instrument, labels: Labels = (), amount: int = 1) -> None:
         """Add ``amount`` to a counter; ``labels`` are values in the order of the instrument's names."""
 
+    def set(self, instrument: Instrument, labels: Labels, value: float) -> None:
+        """Say what a gauge shows now."""
+
+    def begin(self) -> None:
+        """Have the figures written and exported from now on, though nothing was counted yet."""
+
     def observe(
         self, instrument: Instrument, labels: Labels, count: int, seconds: float, buckets: Mapping[int, int]
     ) -> None:
@@ -84,7 +90,7 @@ class Recorder:
 class Tally(Recorder):
     """Counts in plain ints, within a fixed memory, until each sink drains what it wants."""
 
-    __slots__ = ("_children", "_counts", "_kinds", "_lock", "_notes", "_series", "max_series", "started")
+    __slots__ = ("_children", "_counts", "_gauges", "_kinds", "_lock", "_notes", "_series", "max_series", "started")
 
     def __init__(self, max_series: int = 500) -> None:
         """Start from nothing; ``max_series`` bounds the series of each kind between two drains."""
@@ -96,6 +102,7 @@ class Tally(Recorder):
         """Forget everything, in a forked child too: its parent writes what was counted before the fork."""
         self._lock = threading.Lock()
         self._counts: Counts = {}
+        self._gauges: dict[tuple[str, Labels], float] = {}
         self._series: SeriesTotals = {}
         self._notes: Notes = {}
         self._kinds: dict[str, int] = {}
@@ -105,6 +112,17 @@ class Tally(Recorder):
         """Add ``amount`` to a counter."""
         with self._lock:
             self._child(instrument, labels).count += amount
+        if self.started is not None:
+            self._begin()
+
+    def set(self, instrument: Instrument, labels: Labels, value: float) -> None:
+        """Keep what a gauge shows."""
+        with self._lock:
+            if (instrument.name, labels) in self._gauges or len(self._gauges) < self.max_series:
+                self._gauges[instrument.name, labels] = value
+
+    def begin(self) -> None:
+        """Tell whoever writes the figures to start, if it was not told yet."""
         if self.started is not None:
             self._begin()
 
@@ -151,6 +169,11 @@ class Tally(Recorder):
         with self._lock:
             drained, self._counts, self._children = self._counts, {}, {}
         return drained
+
+    def gauges(self) -> dict[tuple[str, Labels], float]:
+        """Return what each gauge shows."""
+        with self._lock:
+            return dict(self._gauges)
 
     def drain_series(self) -> SeriesTotals:
         """Return what the series counted since the last time."""

@@ -59,7 +59,13 @@ def test_ready_when_all_is_well():
     status, body = ready()
 
     assert (status, body["status"]) == (200, "ok")
-    assert set(by_name(body)) == {"databases", "metrics.prometheus", "metrics.rollup", "optimizer.capture"}
+    assert set(by_name(body)) == {
+        "databases",
+        "metrics.prometheus",
+        "metrics.rollup",
+        "optimizer.capture",
+        "cache.redis",
+    }
     assert all(one["ok"] and one["message"] and not one["cure"] for one in body["checks"])
 
 

@@ -16,6 +16,19 @@ EXPECTED = {
     "noa_perf_scopes_total": ("counter", "", ("kind",)),
     "noa_perf_rollup_failures_total": ("counter", "", ()),
     "noa_perf_rollup_lost_total": ("counter", "", ()),
+    "noa_perf_cache_hits_total": ("counter", "", ("alias", "tier")),
+    "noa_perf_cache_misses_total": ("counter", "", ("alias",)),
+    "noa_perf_cache_stale_served_total": ("counter", "", ("alias",)),
+    "noa_perf_cache_evictions_total": ("counter", "", ("alias", "reason")),
+    "noa_perf_cache_entries_refused_total": ("counter", "", ("alias", "reason")),
+    "noa_perf_cache_unavailable_total": ("counter", "", ("alias", "reason")),
+    "noa_perf_cache_replayed_total": ("counter", "", ("alias",)),
+    "noa_perf_cache_redis_seconds": ("histogram", "seconds", ("alias",)),
+    "noa_perf_cache_entries": ("gauge", "", ("alias",)),
+    "noa_perf_cache_size_bytes": ("gauge", "bytes", ("alias",)),
+    "noa_perf_cache_breaker_open": ("gauge", "", ("alias",)),
+    "noa_perf_cache_pending_deletions": ("gauge", "", ("alias",)),
+    "noa_perf_cache_staleness_bound_seconds": ("gauge", "seconds", ("alias",)),
 }
 
 
@@ -33,7 +46,7 @@ def test_each_metric_keeps_the_rules(one):
     assert one.help.endswith(".")
     assert bool(one.buckets) == (one.kind == "histogram")
     assert bool(one.multiprocess_mode) == (one.kind == "gauge")
-    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "provider"}
+    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "provider", "reason"}
 
 
 def test_buckets_of_time_are_powers_of_two_in_microseconds():

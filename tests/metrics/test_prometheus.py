@@ -66,9 +66,13 @@ def test_a_time_falls_where_observing_it_would_put_it(tally, registry, exponent)
 def test_the_exposition_keeps_prometheus_rules(tally, registry):
     Exporter(tally, registry).flush()
     for one in INSTRUMENTS:
-        tally.count(one, tuple("x" for _ in one.labels)) if one.kind == "counter" else tally.observe(
-            one, ("default", "select"), 1, 0.1, {17: 1}
-        )
+        labels = tuple("x" for _ in one.labels)
+        if one.kind == "counter":
+            tally.count(one, labels)
+        elif one.kind == "gauge":
+            tally.set(one, labels, 3)
+        else:
+            tally.observe(one, labels, 1, 0.1, {17: 1})
     found = {name: one for name, one in families(registry).items() if not name.endswith("_created")}
 
     assert {one.full_name.removesuffix("_total") for one in INSTRUMENTS} == set(found)

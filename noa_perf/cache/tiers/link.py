@@ -16,6 +16,7 @@ from noa_perf.cache.tiers.wishes import Story, Unavailable, Wish
 from noa_perf.core import redis
 from noa_perf.core.breaker import BreakerPolicy, CircuitBreaker
 from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.histogram import bucket
 from noa_perf.core.redis import RedisTarget
 
 logger = logging.getLogger("noa_perf.cache")
@@ -58,6 +59,8 @@ class Link:
         """Wishes that were not fulfilled, by kind."""
         self.calls = 0
         self.seconds = 0.0
+        self.buckets: dict[int, int] = {}
+        """Answers by how long they took: ``n`` is below ``2**n`` µs."""
         self._told: set[str] = set()
 
     def run(self, story: Story[T]) -> T:
@@ -87,6 +90,12 @@ class Link:
                     wish = story.send(reply)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
+
+    def drain(self) -> tuple[int, float, dict[int, int]]:
+        """Return answers, their seconds and how those are spread, since the last time."""
+        told = self.calls, self.seconds, self.buckets
+        self.calls, self.seconds, self.buckets = 0, 0.0, {}
+        return told
 
     def _do(self, wish: Wish) -> Any:
         spent = self._enter()
@@ -123,6 +132,8 @@ class Link:
         self.breaker.success(seconds)
         self.seconds += seconds
         self.calls += 1
+        index = bucket(seconds)
+        self.buckets[index] = self.buckets.get(index, 0) + 1
         if spending is not None:
             spending.spent += seconds
 
