@@ -70,7 +70,7 @@ def _tell_state(to: Recorder, stack: Stack, **counted: int) -> None:
     opened = int(stack.link is not None and not stack.link.breaker.closed)
     pending = len(stack.journal)
     held = {"entries": memory.entries, "bytes": memory.bytes, "open": opened, "pending": pending}
-    to.add("cache_state", (alias,), 1, **held, **counted)
+    to.add("cache_state", (alias,), 1, 0.0, {}, **held, **counted)
     to.set(CACHE_ENTRIES, (alias,), memory.entries)
     to.set(CACHE_BYTES, (alias,), memory.bytes)
     to.set(CACHE_BREAKER_OPEN, (alias,), opened)

@@ -42,16 +42,14 @@ def install() -> None:
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say how often the caches had what was asked of them, and whether Redis was there."""
     try:
-        states = rollup.read("cache_state", window.since, window.until, by="count")
+        told = rollup.totals("cache_state", window.since, window.until, "asked", "misses", "failed").extra
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title=_("Cache"), text=str(error))]
-    asked, misses, failed = (
-        sum(line.total.extra.get(name, 0) for line in states) for name in ("asked", "misses", "failed")
-    )
+    asked = told["asked"]
     if not asked:
         text = _("Nothing was asked of a cache in this window.")
         return [Verdict(state=State.UNKNOWN, title=_("Cache"), text=text)]
-    return [_hits(1 - misses / asked), _redis(failed)]
+    return [_hits(1 - told["misses"] / asked), _redis(told["failed"])]
 
 
 def _hits(ratio: float) -> Verdict:

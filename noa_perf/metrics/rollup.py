@@ -19,7 +19,8 @@ from math import isfinite
 from typing import Any, Literal
 
 from django.db import DatabaseError, ProgrammingError, connections
-from django.db.models import F, Sum, TextField
+from django.db.models import F, FloatField, Sum, TextField
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 from django.utils.connection import ConnectionDoesNotExist
 
@@ -419,12 +420,18 @@ def read(
     return sorted(lines, key=lambda line: (-getattr(line.total, by), line.series))
 
 
-def totals(kind: str, since: float, until: float, *, database: str | None = None) -> Point:
-    """Return all series of ``kind`` added up: ``count`` and ``seconds`` alone. Raises :class:`RollupUnavailable`."""
+def totals(kind: str, since: float, until: float, *extras: str, database: str | None = None) -> Point:
+    """Return all series of ``kind`` added up by the database: ``count``, ``seconds`` and the ``extras`` asked for.
+
+    Raises :class:`RollupUnavailable`.
+    """
     alias = database or settings().database
+    # JSON numbers come as text from some databases: as a float they are summed alike by all.
+    added = {name: Sum(Cast(KeyTextTransform(name, "extra"), FloatField())) for name in extras}
     with muted(), _readable(alias):
-        sums = _figures(kind, since, until, alias).aggregate(Sum("count"), Sum("seconds"))
-    return Point(at=int(since), count=sums["count__sum"] or 0, seconds=sums["seconds__sum"] or 0.0)
+        sums = _figures(kind, since, until, alias).aggregate(Sum("count"), Sum("seconds"), **added)
+    counted = {name: round(sums[name] or 0) for name in extras}
+    return Point(at=int(since), count=sums["count__sum"] or 0, seconds=sums["seconds__sum"] or 0.0, extra=counted)
 
 
 @contextmanager

@@ -22,16 +22,14 @@ GRAVE_SHARE = 0.1
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say how the queries of this window are: N+1, slow, failed."""
     try:
-        requests = rollup.read("route", window.since, window.until)
+        requests = rollup.totals("route", window.since, window.until, "database_us", "failed")
         found = rollup.read("n_plus_one", window.since, window.until, top=blocks.TOP, notes=True)
         statements = rollup.read("query", window.since, window.until, top=blocks.TOP, having="slow")
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title=_("Queries"), text=str(error))]
-    if not requests:
+    if not requests.count:
         return [Verdict(state=State.UNKNOWN, title=_("Queries"), text=_("Nothing was counted in this window."))]
-    whole = sum(database_seconds(line.total) for line in requests)
-    failed = sum(line.total.extra.get("failed", 0) for line in requests)
-    return [_n_plus_one(found, whole), _slow(statements), _failed(failed)]
+    return [_n_plus_one(found, database_seconds(requests)), _slow(statements), _failed(requests.extra["failed"])]
 
 
 def _n_plus_one(lines: list[Line], whole: float) -> Verdict:
