@@ -32,8 +32,8 @@ from noa_perf.optimizer.scopes import Scope
 
 MAX_STREAMED = 32 * 1024 * 1024
 """Bytes of a streaming response that are read before it is closed."""
-MAX_BODY = 1024 * 1024
-"""Bytes of an answer that are handed on, to look for links."""
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes of an answer that are handed on."""
 
 MAX_TOLD = 5
 
@@ -52,7 +52,9 @@ class Visit:
     response: Any = None
     """What the test client returned; None where the site raised instead of answering."""
     body: bytes = b""
-    """The beginning of what the page sent."""
+    """What the page sent, or the beginning of that."""
+    whole: bool = True
+    """Whether ``body`` is all of it."""
 
 
 class Visitor:
@@ -190,7 +192,7 @@ def _request(client: Client, url: str, collector: Collector) -> Visit:
     seen: list[Scope] = []
     started = time.perf_counter()
     with _closed_scopes_to(seen.append) as own:
-        response, body, error = _answer(client, url)
+        response, body, whole, error = _answer(client, url)
         if own is not None and response is not None:
             own.route, own.view = route_of(response.wsgi_request), view_of(response.wsgi_request)
     elapsed = time.perf_counter() - started
@@ -206,22 +208,22 @@ def _request(client: Client, url: str, collector: Collector) -> Visit:
         "database_ms": sum(scope.seconds for scope in seen) * 1000,
         "ms": elapsed * 1000,
     }
-    return Visit(record, response, body)
+    return Visit(record, response, body, whole)
 
 
-def _answer(client: Client, url: str) -> tuple[Any, bytes, BaseException | None]:
-    """Return the response, the beginning of its body, and the error behind it, if there is one."""
+def _answer(client: Client, url: str) -> tuple[Any, bytes, bool, BaseException | None]:
+    """Return the response, its body or the beginning of that, whether that is all, and the error behind it, if any."""
     response: Any = None
     try:
         response = client.get(url, secure=bool(settings.SECURE_SSL_REDIRECT))
-        body = _drain(response) if response.streaming else response.content[:MAX_BODY]
+        body, size = _drain(response) if response.streaming else (response.content[:MAX_BODY], len(response.content))
     except Exception as error:  # the page for errors failed too, or a stream did after it had begun
-        return response, b"", error
-    return response, body, (getattr(response, "exc_info", None) or (None, None))[1]
+        return response, b"", False, error
+    return response, body, len(body) == size, (getattr(response, "exc_info", None) or (None, None))[1]
 
 
-def _drain(response: Any) -> bytes:
-    """Read a stream to its end, or as far as is sensible; return its beginning."""
+def _drain(response: Any) -> tuple[bytes, int]:
+    """Read a stream to its end, or as far as is sensible; return its beginning, and how much there was at least."""
     endless = response.get("Content-Type", "").startswith(ENDLESS)
     kept, size = [], 0
     for chunk in () if endless else response:
@@ -231,7 +233,7 @@ def _drain(response: Any) -> bytes:
             break
     if endless or size >= MAX_STREAMED:
         response.close()  # the test client itself does so at the end
-    return b"".join(kept)[:MAX_BODY]
+    return b"".join(kept)[:MAX_BODY], size + endless
 
 
 @contextmanager

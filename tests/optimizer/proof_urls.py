@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_list_or_404
 from django.template import engines
 from django.urls import path
@@ -16,6 +16,7 @@ from django.views.generic import ListView
 from tests.library.models import Book
 
 turn = itertools.count()
+ticks = itertools.count()
 
 
 def plain(request: HttpRequest) -> HttpResponse:
@@ -44,6 +45,31 @@ def revealing(request: HttpRequest) -> HttpResponse:
     return HttpResponse("".join(f"<p>{'author' in book._state.fields_cache} {book.author.name}</p>" for book in books))
 
 
+def told(books: Any) -> list[str]:
+    """Return names that tell whether the authors came with the books."""
+    return [f"{'author' in book._state.fields_cache} {book.author.name}" for book in books]
+
+
+def in_json(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"generated": next(turn), "rows": told(Book.objects.order_by("pk"))})
+
+
+def in_one_line(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{next(turn)} {' '.join(told(Book.objects.order_by('pk')))}")
+
+
+def far_down(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("x " * 2**20 + "".join(told(Book.objects.order_by("pk"))))
+
+
+def in_a_header(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("", headers={"X-Said": str(len("".join(told(Book.objects.order_by("pk")))))})
+
+
+def in_a_redirect(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect(f"/plain/?n={len(''.join(told(Book.objects.order_by('pk'))))}")
+
+
 def counted(request: HttpRequest) -> HttpResponse:
     books = Book.objects.order_by("pk")
     return HttpResponse("".join(f"<p>{book.reviews.count()}</p>" for book in books))
@@ -52,6 +78,12 @@ def counted(request: HttpRequest) -> HttpResponse:
 def token(request: HttpRequest) -> HttpResponse:
     text = "<form>{% csrf_token %}</form>{% for book in books %}{{ book.author.name }}{% endfor %}"
     return HttpResponse(engines["django"].from_string(text).render({"books": Book.objects.all()}, request))
+
+
+def clock(request: HttpRequest) -> HttpResponse:
+    # It goes on while a cure is tried, and stood still before.
+    names = " ".join(book.author.name for book in Book.objects.order_by("pk"))
+    return HttpResponse(f"{next(ticks) // 6} {names}")
 
 
 def restless(request: HttpRequest) -> HttpResponse:
@@ -97,5 +129,7 @@ urlpatterns = [
     path(f"{view.__name__}/", view)
     for view in (plain, built_upon, deferred, streamed, revealing, counted, token, restless, broken, posting)
 ]
+urlpatterns += [path(f"{view.__name__}/", view) for view in (in_json, in_one_line, far_down, clock)]
+urlpatterns += [path(f"{view.__name__}/", view) for view in (in_a_header, in_a_redirect)]
 urlpatterns += [path("listed/", Listed.as_view()), path("of_model/", OfModel.as_view())]
 urlpatterns += [path("shortcut/", shortcut), path("handed_on/", handed_on)]

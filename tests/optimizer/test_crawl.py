@@ -20,8 +20,7 @@ from django.db import connection, transaction
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
 
-from noa_perf.optimizer import visits
-from noa_perf.optimizer.crawl import addresses, frontier, links, patterns, unsafe
+from noa_perf.optimizer.crawl import addresses, frontier, links, patterns, unsafe, walk
 from noa_perf.optimizer.crawl.addresses import Address, NoAddressError
 from noa_perf.optimizer.crawl.frontier import Frontier
 from tests.library.fill import fill
@@ -121,7 +120,7 @@ def redirect(to):
     return lambda request, **kwargs: HttpResponseRedirect(to(request) if callable(to) else to)
 
 
-HUGE = link("/reached/from-above/") + "<p>" * visits.MAX_BODY + link("/reached/too-far-down/")
+HUGE = link("/reached/from-above/") + "<p>" * walk.MAX_HTML + link("/reached/too-far-down/")
 
 HOME = link(
     *[f"/books/{pk}/" for pk in range(1, 7)],

@@ -20,6 +20,8 @@ from noa_perf.optimizer.crawl.frontier import Frontier, LeftAlone
 from noa_perf.optimizer.crawl.links import Link
 from noa_perf.optimizer.visits import Visit, Visitor
 
+MAX_HTML = 1024 * 1024
+"""Bytes of a page in which links are looked for."""
 HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -120,7 +122,7 @@ def _links(visit: Visit) -> tuple[str, list[Link]]:
     if kind not in HTML or "attachment" in response.get("Content-Disposition", ""):
         return "", []
     try:
-        return links.read(visit.body.decode(response.charset or "utf-8", errors="replace"))
+        return links.read(visit.body[:MAX_HTML].decode(response.charset or "utf-8", errors="replace"))
     except LookupError:  # the page names an encoding that there is not
         return "", []
 
