@@ -12,7 +12,7 @@ from noa_perf.optimizer.catalogue import CATALOGUE, ENGINES, EVERYWHERE, Seen
 from noa_perf.optimizer.detectors import misuse
 
 HERE = Path(noa_perf.optimizer.__file__).parent
-MAKERS = {"Fault", "index_fault"}
+MAKERS = {"Fault", "index_fault", "_of_source"}
 
 
 def kinds() -> set[str]:
@@ -40,8 +40,8 @@ def test_every_kind_is_listed_and_no_other():
 
 
 TESTED = {
-    "PostgreSQL": ("test_plans_postgresql.py", "test_perf_gate_postgresql.py"),
-    "MariaDB": ("test_plans_mariadb.py", "test_perf_gate_mariadb.py"),
+    "PostgreSQL": ("test_plans_postgresql.py", "test_perf_gate_servers.py"),
+    "MariaDB": ("test_plans_mariadb.py", "test_perf_gate_servers.py"),
     "SQLite": ("test_plans.py", "test_perf_gate.py"),
 }
 CLAIMED = [

@@ -186,6 +186,8 @@ def test_rows_that_were_not_expected(skewed):
     (fault,) = [one for one in found if one.subject == "Book"]
     assert fault.evidence["actual"] > 15_000
     assert fault.evidence["factor"] >= 10
+    assert "PERSISTENT FOR ALL" in fault.cure
+    assert "CREATE STATISTICS" not in fault.cure
 
 
 def test_statistics_that_are_out_of_date(skewed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -25,6 +25,11 @@ def all_processes() -> str:
 def sampled() -> bool:
     """Tell whether figures of statements are estimates."""
     return settings().sample_rate < 1
+
+
+def linked(page: str, lines: Iterable[Line], cells: Callable[[Line], Sequence[Any]]) -> list[Row]:
+    """Return a row for each of ``lines``, which leads to its own page."""
+    return [Row(cells=tuple(cells(line)), link=Link(page=page, key=line.series)) for line in lines]
 
 
 def read_one(kind: str, key: str, window: Window) -> Line:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
-from noa_perf.core.panels import Block, Column, Kind, Link, Row, Stat, Table, Text, Window
+from noa_perf.core.panels import Block, Column, Kind, Stat, Table, Text, Window
 from noa_perf.metrics import rollup
 from noa_perf.metrics.rollup import Line, Point
 from noa_perf.optimizer.panels import blocks, n_plus_one
@@ -31,13 +31,11 @@ def every(window: Window) -> Sequence[Block]:
         Column(title=_("in the database, each"), kind=Kind.MS),
         Column(title=_("queries, each"), kind=Kind.COUNT),
     )
-    rows = [
-        Row(
-            cells=(line.labels.get("route", ""), database_seconds(line.total) / (whole or 1.0), *_each(line.total)),
-            link=Link(page="routes", key=line.series),
-        )
-        for line in lines
-    ]
+    rows = blocks.linked(
+        "routes",
+        lines,
+        lambda line: (line.labels.get("route", ""), database_seconds(line.total) / (whole or 1.0), *_each(line.total)),
+    )
     note = _("%(scope)s; commands and tasks count too; a streaming response's time holds its reader's")
     note %= {"scope": blocks.all_processes()}
     return [

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from noa_perf.core.panels import Block, Column, Kind, Link, Node, Row, State, Table, Text, Tree, Verdict, Window
+from noa_perf.core.panels import Block, Column, Kind, Node, Row, State, Table, Text, Tree, Verdict, Window
 from noa_perf.metrics import rollup
 from noa_perf.optimizer.collector import collector
 from noa_perf.optimizer.conf import settings
@@ -27,17 +27,15 @@ def every(window: Window) -> Sequence[Block]:
         Column(title=_("slow"), kind=Kind.COUNT),
         Column(title=_("statement"), kind=Kind.CODE),
     )
-    rows = [
-        Row(
-            cells=(
-                *blocks.figures(line.total, whole),
-                line.total.extra.get("slow", 0),
-                blocks.brief(line.labels.get("sql", "")),
-            ),
-            link=Link(page="queries", key=line.series),
-        )
-        for line in lines
-    ]
+    rows = blocks.linked(
+        "queries",
+        lines,
+        lambda line: (
+            *blocks.figures(line.total, whole),
+            line.total.extra.get("slow", 0),
+            blocks.brief(line.labels.get("sql", "")),
+        ),
+    )
     note = _("%(scope)s; the %(many)d dearest") % {"scope": blocks.all_processes(), "many": blocks.TOP}
     return [
         blocks.over_time(_("Time in the database"), lines[:5], "sql"),
@@ -61,18 +59,16 @@ def slow(window: Window) -> Sequence[Block]:
         Column(title=_("p95"), kind=Kind.MS),
         Column(title=_("statement"), kind=Kind.CODE),
     )
-    rows = [
-        Row(
-            cells=(
-                line.total.extra["slow"],
-                line.total.count,
-                line.total.percentile(0.95) * 1000,
-                blocks.brief(line.labels.get("sql", "")),
-            ),
-            link=Link(page="queries", key=line.series),
-        )
-        for line in sorted(found, key=lambda line: -line.total.extra["slow"])
-    ]
+    rows = blocks.linked(
+        "queries",
+        sorted(found, key=lambda line: -line.total.extra["slow"]),
+        lambda line: (
+            line.total.extra["slow"],
+            line.total.count,
+            line.total.percentile(0.95) * 1000,
+            blocks.brief(line.labels.get("sql", "")),
+        ),
+    )
     limit = _("slow from %(limit).0f ms; %(scope)s") % {
         "limit": settings().slow_query_ms,
         "scope": blocks.all_processes(),

@@ -83,28 +83,26 @@ def _how_often(nodes: list[PlanNode]) -> str:
 
 def _hidden(source: Source, rows: int, evidence: dict[str, Any]) -> Fault:
     column, function = source.use.wrapped[0]
-    return Fault(
-        "function_hides_index",
-        named(source.table),
-        f"{function}({column}) hides {source.table}.{column} from any index, so all {rows:,} rows are read",
+    summary = f"{function}({column}) hides {source.table}.{column} from any index, so all {rows:,} rows are read"
+    cure = (
         f"Compare {column} itself, with a value of its own type, or by a range (__gte, __lt) instead of a date part; "
-        "or index the expression.",
-        certain=source.certain,
-        evidence=evidence,
+        "or index the expression."
     )
+    return _of_source("function_hides_index", source, summary, cure, evidence)
 
 
 def _wildcard(source: Source, rows: int, evidence: dict[str, Any]) -> Fault:
     column = source.use.liked[0]
-    return Fault(
-        "leading_wildcard",
-        named(source.table),
-        f"A pattern that starts with a wildcard on {source.table}.{column} reads all {rows:,} rows",
+    summary = f"A pattern that starts with a wildcard on {source.table}.{column} reads all {rows:,} rows"
+    cure = (
         f"No B-tree index can help. Search {column} by full text (FTS5 on SQLite, SearchVector or a trigram "
-        "index on PostgreSQL, a FULLTEXT index on MariaDB and MySQL), or by its beginning: __startswith.",
-        certain=source.certain,
-        evidence=evidence,
+        "index on PostgreSQL, a FULLTEXT index on MariaDB and MySQL), or by its beginning: __startswith."
     )
+    return _of_source("leading_wildcard", source, summary, cure, evidence)
+
+
+def _of_source(kind: str, source: Source, summary: str, cure: str, evidence: dict[str, Any]) -> Fault:
+    return Fault(kind, named(source.table), summary, cure, certain=source.certain, evidence=evidence)
 
 
 def _selected(facts: Facts, source: Source, nodes: list[PlanNode], rows: int) -> float | None:

@@ -22,9 +22,9 @@ MIN_JIT_MS = 10.0
 def faults(plan: Plan) -> Iterator[Fault]:
     """Yield what the numbers of ``plan`` tell; most need one that was run (ANALYZE)."""
     for node in plan.walk():
-        yield from _misestimate(node)
+        yield from _misestimate(node, plan.vendor)
         yield from _spill(node)
-        yield from _many_loops(node)
+        yield from _many_loops(node, plan.vendor)
         yield from _removed(node)
         yield from _lossy(node)
     yield from _jit(plan)
@@ -65,7 +65,7 @@ def _found(node: PlanNode) -> float:
     return ((node.actual or 0) + rechecked) * (node.loops or 1)
 
 
-def _misestimate(node: PlanNode) -> Iterator[Fault]:
+def _misestimate(node: PlanNode, vendor: str) -> Iterator[Fault]:
     if node.rows is None or node.actual is None or not node.loops or node.step in (Step.OTHER, Step.LIMIT):
         return
     expected, came = max(node.rows, 1.0), max(node.actual, 1.0)
@@ -79,10 +79,22 @@ def _misestimate(node: PlanNode) -> Iterator[Fault]:
         "row_misestimate",
         node.table or node.detail,
         f"{node.detail}: {expected:,.0f} rows were expected and {came:,.0f} came, {factor:,.0f}× off",
-        f"Run ANALYZE on {node.table or 'the table'}. If that changes nothing, its columns depend on one another: "
-        "CREATE STATISTICS on them, or raise their statistics target.",
+        _better_statistics(node.table or "the table", vendor),
         certain=grave,
         evidence={"expected": expected, "actual": came, "factor": round(factor, 1), "grave": grave},
+    )
+
+
+def _better_statistics(table: str, vendor: str) -> str:
+    if vendor == "mysql":
+        return (
+            f"Run ANALYZE TABLE on {table}. If that changes nothing, its values are spread unevenly: have it keep "
+            "histograms, on MariaDB by ANALYZE TABLE ... PERSISTENT FOR ALL, on MySQL by ANALYZE TABLE ... UPDATE "
+            "HISTOGRAM ON the columns."
+        )
+    return (
+        f"Run ANALYZE on {table}. If that changes nothing, its columns depend on one another: CREATE STATISTICS on "
+        "them, or raise their statistics target."
     )
 
 
@@ -108,7 +120,7 @@ def _for_one(memory: str) -> str:
     return f"SET LOCAL {memory}" if memory == "work_mem" else f"SET STATEMENT {memory} = ... FOR"
 
 
-def _many_loops(node: PlanNode) -> Iterator[Fault]:
+def _many_loops(node: PlanNode, vendor: str) -> Iterator[Fault]:
     if node.step is not Step.NESTED_LOOP or len(node.children) < 2:
         return
     inner = node.children[1]
@@ -119,8 +131,8 @@ def _many_loops(node: PlanNode) -> Iterator[Fault]:
         "nested_loop",
         inner.table or inner.detail,
         f"A nested loop runs {inner.detail} {times:,.0f} times",
-        "Give the inner side an index on the joined columns, or refresh the statistics (ANALYZE), so that a hash "
-        "join is chosen.",
+        "Give the inner side an index on the joined columns"
+        + (", or refresh the statistics (ANALYZE), so that a hash join is chosen." if vendor == "postgresql" else "."),
         evidence={"loops": times},
     )
 
