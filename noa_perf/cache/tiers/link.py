@@ -48,9 +48,7 @@ class Link:
         self.alias = alias
         self.limit = limit
         self._clients = redis.clients(target)
-        self.reserve = sum(
-            float(target.options.get(name) or 0) for name in ("socket_connect_timeout", "socket_timeout")
-        )
+        self.reserve = target.longest_call
         """Seconds that one wish may take at worst: it is not begun where less is left of the budget."""
         self.clock = clock
         self.breaker = CircuitBreaker(policy, clock=clock, name=alias)

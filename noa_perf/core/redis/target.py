@@ -168,6 +168,12 @@ class RedisTarget:
     wait: float | None = WAIT
     """Seconds to wait for a free connection; None waits for ever."""
 
+    @property
+    def longest_call(self) -> float:
+        """Seconds that connecting and waiting for one reply may take together; 0 where the settings set no limit."""
+        limits = [self.options.get(name, TIMEOUT) for name in ("socket_connect_timeout", "socket_timeout")]
+        return 0.0 if None in limits else float(sum(limits))
+
     def __str__(self) -> str:
         places = ",".join(one.path or f"{one.host}:{one.port}" for one in self.addresses)
         return f"{self.mode} {places}" + (f" {self.service}" if self.service else "")
