@@ -29,7 +29,13 @@ SETTINGS: dict[str, Any] = {
     "MIDDLEWARE": [],
     "STATIC_URL": "/static/",
     "TEMPLATES": [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True, "OPTIONS": {}}],
-    "LOGGING_CONFIG": None,
+    # As a site has it: what is logged is written, to the standard error of the process.
+    "LOGGING": {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["console"], "level": "INFO"},
+    },
 }
 
 scenario: Any = None

@@ -75,7 +75,6 @@ SUBJECTS = (
         "noa_perf",
         apps=("noa_perf.optimizer",),
         middleware=("noa_perf.optimizer.middleware.QueryMonitorMiddleware",),
-        settings={"NOA_PERF": {"OPTIMIZER": {"ON_N_PLUS_ONE": "collect"}}},
         detects=_noa_perf,
     ),
     Subject(

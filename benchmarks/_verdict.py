@@ -1,0 +1,46 @@
+"""What each benchmark ends with: its rows, its bars, and an exit code that says whether they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A figure, and what it has to reach."""
+
+    name: str
+    value: float
+    bound: float
+    at_least: bool = False
+    """Whether more is better."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is reached."""
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        return {"name": self.name, "value": self.value, "bound": self.bound, "holds": self.holds}
+
+    def __str__(self) -> str:
+        word = "at least" if self.at_least else "at most"
+        return f"{'holds' if self.holds else 'MISSED'}: {self.name}: {_short(self.value)}, {word} {_short(self.bound)}"
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.2f}".rstrip("0").rstrip(".")
+
+
+def end(form: str, table: str, rows: Sequence[dict[str, Any]], bars: Sequence[Bar], **more: Any) -> int:
+    """Print the verdict in the ``form`` that was asked for; return the exit code: 1 where a bar does not hold."""
+    if form == "json":
+        print(json.dumps({"rows": list(rows), "bars": [one.as_dict() for one in bars], **more}, indent=2))
+    else:
+        print(table)
+        print("\n".join(map(str, bars)))
+    return 0 if all(one.holds for one in bars) else 1
