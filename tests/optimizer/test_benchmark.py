@@ -15,7 +15,8 @@ TOLD = {"found": ["a"], "missed": [], "false": [], "silent": [], "broken": []}
 
 
 @pytest.mark.parametrize(("cost", "code"), [(1.0, 0), (1.2, 1)])
-def test_a_bar_that_does_not_hold_ends_with_1(capsys, cost, code):
+def test_a_bar_that_does_not_hold_ends_with_1(capsys, monkeypatch, cost, code):
+    monkeypatch.setattr(optimizer, "version", lambda package: "1.0")
     results = {"bare Django": [SPEED], "noa_perf": [{**SPEED, "loop": cost}]}
     bars = optimizer.bars(results, {"noa_perf": TOLD})
 

@@ -261,7 +261,7 @@ def _queryset(task: _Task, node: ast.expr) -> tuple[ast.expr, bool]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             name = node.func.attr
             if name in WRITES and not _is_of_model(task, node.func.value):
-                raise _NoDiff(f"{name}() of a related manager is not that of a queryset: that takes a person.")
+                raise _NoDiff(f"{name}() may be a related manager's own, which no queryset has: that takes a person.")
             if name not in ENDS:
                 return node, hasattr(
                     QuerySet, name
