@@ -297,13 +297,18 @@ class NarrowedBookAdmin(PlainlyJoiningBookAdmin):
         return super().get_queryset(request).exclude(title="")
 
 
+class ChoosingBookAdmin(BookAdmin):
+    def get_list_select_related(self, request):
+        return ("publisher",)
+
+
 def _admin(kind: Any) -> Any:
     site = admin.AdminSite(name=f"admin_{kind.__name__}".lower())
     site.register(Book, kind)
     return site.urls
 
 
-ADMINS = (BookAdmin, JoiningBookAdmin, PlainlyJoiningBookAdmin, NarrowedBookAdmin)
+ADMINS = (BookAdmin, JoiningBookAdmin, PlainlyJoiningBookAdmin, NarrowedBookAdmin, ChoosingBookAdmin)
 urlpatterns = [
     path("api/", BooksApi.as_view()),
     path("filtered/", FilteredApi.as_view()),
@@ -385,7 +390,14 @@ def test_a_queryset_that_an_admin_has_already_is_the_line():
     found = served("/NarrowedBookAdmin/library/book/", "Book.reviews")
 
     assert line_of(found) == "def get_queryset(self, request):"
-    assert "NarrowedBookAdmin.get_queryset" in found.cure
+    assert "to what NarrowedBookAdmin.get_queryset at" in found.cure
+
+
+def test_a_method_that_says_what_a_changelist_joins_is_the_line():
+    found = served("/ChoosingBookAdmin/library/book/", "Book.author")
+
+    assert line_of(found) == "def get_list_select_related(self, request):"
+    assert found.cure.startswith('Have ChoosingBookAdmin.get_list_select_related return "author" as well')
 
 
 def test_an_inline_of_a_change_page_has_a_queryset_of_its_own():
