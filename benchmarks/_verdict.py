@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,20 @@ def end(form: str, table: str, rows: Sequence[dict[str, Any]], bars: Sequence[Ba
         print(table)
         print("\n".join(map(str, bars)))
     return 0 if all(one.holds for one in bars) else 1
+
+
+def write(section: str, text: str) -> None:
+    """Put a section's tables of this Python into the page of the docs, in place of those that were there."""
+    name = f"{section} python-{sys.version_info[0]}.{sys.version_info[1]}"
+    begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
+    before = PAGE.read_text()
+    head, _, rest = before.partition(begin)
+    _, _, tail = rest.partition(end)
+    if not rest:
+        sys.exit(f"{PAGE} has no place for {name}: add {begin.strip()} and {end}.")
+    PAGE.write_text(f"{head}{begin}{text}\n{end}{tail}")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)

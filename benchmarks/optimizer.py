@@ -23,10 +23,9 @@ import django
 
 from benchmarks import _verdict
 from benchmarks._optimizer_subjects import SUBJECTS, Subject
-from benchmarks._verdict import Bar
+from benchmarks._verdict import Bar, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
 ROUNDS = 9
 QUICK = 2
 SHAPES = {"loop": "lazy-FK loop", "deep": "the same under 40 frames", "template": "the same in a template"}
@@ -182,23 +181,6 @@ def bars(results: dict[str, list[Result]], told: dict[str, Told]) -> list[Bar]:
     ]
 
 
-def write(text: str) -> None:
-    """Put the tables of this Python into the page, in place of those that were there."""
-    name = f"python-{sys.version_info[0]}.{sys.version_info[1]}"
-    begin, end = f"<!-- optimizer {name} -->\n", f"<!-- end {name} -->"
-    before = PAGE.read_text()
-    head, _, rest = before.partition(begin)
-    _, _, tail = rest.partition(end)
-    if not rest:
-        sys.exit(f"{PAGE} has no place for {name}: add {begin.strip()} and {end}.")
-    PAGE.write_text(f"{head}{begin}{text}\n{end}{tail}")
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -215,7 +197,7 @@ def main() -> int:
         return 2
     text = page(results, told, missing)
     if options.write:
-        write(text)
+        write("optimizer", text)
     interpreter = f"Python {platform.python_version()}, Django {django.get_version()}"
     return _verdict.end(
         options.format, text, rows(results, told), bars(results, told), interpreter=interpreter, missing=missing
