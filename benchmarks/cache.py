@@ -1,9 +1,9 @@
 """What a hit costs, what a read from Redis costs, and how much a cache of a given size has: beside the peers.
 
-``make bench ONLY=cache`` prints the tables; ``ARGS=--write`` puts them in docs/reference/benchmarks.md; ``ARGS=--quick``
-measures once. Each subject is measured in processes of its own, round by round, on a private Redis; only ratios within
-a round are kept. A peer that is not installed, or fails, is named as missing. It ends with 1 where a bar does not hold,
-with 2 where noa_perf or what it is measured by could not be measured.
+``make bench ONLY=cache`` prints the tables; ``ARGS=--write`` puts them in docs/reference/benchmarks.md, and
+``ARGS=--quick`` measures once. Each subject is measured in processes of its own, round by round, on a private Redis;
+only ratios within a round are kept. A peer that is not installed, or fails, is named as missing. It ends with 1 where a
+bar does not hold, with 2 where noa_perf or what it is measured by could not be measured.
 """
 
 from __future__ import annotations
@@ -132,6 +132,8 @@ def page(results: Results, found: dict[str, dict[str, float]], missing: dict[str
     """Return all tables with what they were measured on."""
     many = len(results[OURS, "memory"])
     rate, share = (middle(results, OURS, "mixed", what) for what in ("rate", "share"))
+    mixed = f"With {share:.0%} of the reads answered from memory and the others by Redis, "
+    mixed += f"one process and thread reads {rate:,.0f} keys a second."
     return "\n".join(
         [
             f"{interpreter()}, {many} rounds.",
@@ -140,10 +142,7 @@ def page(results: Results, found: dict[str, dict[str, float]], missing: dict[str
             "",
             *redis_table(results),
             "",
-            (
-                f"With {share:.0%} of the reads answered from memory and the others by Redis, one process and thread reads "
-                f"{rate:,.0f} keys a second."
-            ),
+            mixed,
             "",
             *trace_table(found),
             "",

@@ -114,6 +114,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 
 SHOP_CACHE = os.environ.get("SHOP_CACHE", "")
 """A Redis, as in LOCATION; without one memory is all there is."""
+SHOP_CACHED = os.environ.get("SHOP_CACHED", "0") == "1"
+"""Whether the hot pages are kept for a minute."""
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "noa_perf.cache.backend.TieredCache", "LOCATION": SHOP_CACHE, "TIMEOUT": 300}
 }

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, run: Path) -> None:
-    """Measure both twins and tell; serve the dashboard afterwards, where that is asked for."""
+    """Measure both twins, and the mended one cached too, and tell; serve the dashboard afterwards, if asked to."""
     seeded = prepare(options.folder, run, options.scale, options.seed)
     from . import page
     from .serving import serve
@@ -45,26 +45,29 @@ def _run(options: argparse.Namespace, run: Path) -> None:
     settle()
     before = measure("as_is", "As it is", seeded, run, workload)
     after = measure("mended", "Mended", seeded, run, workload)
-    compare(before, after, workload.measured)
+    cached = measure("mended", "And cached", seeded, run, workload, "cached")
+    for mended in (after, cached):
+        compare(before, mended, workload.measured)
     facts = page.facts(options.scale, options.seed, workload)
-    kept = page.keep(page.html(before, after, facts), run, options.folder)
+    kept = page.keep(page.html(before, after, cached, facts), run, options.folder)
     if options.format == "json":
-        print(report.as_json(before.figures, after.figures, before.findings))
+        print(report.as_json(before.figures, after.figures, cached.figures, before.findings))
     else:
-        _print(before, after, options.findings)
+        _print(before, after, cached, options.findings)
     print(f"\nThe same as a page: {kept}", file=sys.stderr if options.format == "json" else sys.stdout, flush=True)
     if options.serve:
         serve(seeded, run, workload)
 
 
-def _print(before: Phase, after: Phase, shown: int) -> None:
+def _print(before: Phase, after: Phase, cached: Phase, shown: int) -> None:
     """Print for a person."""
     found = len(before.findings)
     print("\nWhat noa_perf found, dearest first:\n\n" + report.as_list(before.findings[:shown]))
     if found > shown:
         print(f"\n... and {found - shown} more: --findings {found} prints them all.")
     print(f"\nFindings: {found} as it is, {len(after.findings)} mended. The same requests, as measured now:\n")
-    print(report.as_table(before.figures, after.figures))
+    print(report.as_table(before.figures, after.figures, cached.figures))
+    print("\n" + report.saved(after.figures, cached.figures))
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -41,14 +41,15 @@ def facts(scale: float, seed: int, workload: Workload) -> dict[str, str]:
     }
 
 
-def html(before: Phase, after: Phase, facts: dict[str, str]) -> str:
+def html(before: Phase, after: Phase, cached: Phase, facts: dict[str, str]) -> str:
     """Return the page; it needs no other file, no network and no script."""
     dearest = max((finding["ms"] for finding in before.findings), default=0.0)
     context = {
-        "rows": [_row(row, before.figures, after.figures) for row in report.ROWS],
+        "rows": [_row(row, before.figures, after.figures, cached.figures) for row in report.ROWS],
         "findings": [_finding(finding, dearest) for finding in before.findings],
         "mended": len(after.findings),
         "faster": report.change(report.ROWS[0], before.figures, after.figures),
+        "saved": report.saved(after.figures, cached.figures),
         "facts": facts,
     }
     # Escapes all that it fills in.
@@ -62,9 +63,9 @@ def keep(page: str, run: Path, folder: Path) -> Path:
     return ready.replace(path)
 
 
-def _row(row: report.Row, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    old, new = before[row.key], after[row.key]
-    most = max(old, new)
+def _row(row: report.Row, before: dict[str, Any], after: dict[str, Any], cached: dict[str, Any]) -> dict[str, Any]:
+    old, new, kept = before[row.key], after[row.key], cached[row.key]
+    most = max(old, new, kept)
     return {
         "label": row.label.strip(),
         "part": row.label.startswith(" "),
@@ -73,6 +74,9 @@ def _row(row: report.Row, before: dict[str, Any], after: dict[str, Any]) -> dict
         "old_width": _share(old, most),
         "new_width": _share(new, most),
         "change": report.change(row, before, after),
+        "kept": f"{kept:{row.form}}",
+        "kept_width": _share(kept, most),
+        "kept_change": report.change(row, before, cached),
     }
 
 

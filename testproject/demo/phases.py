@@ -27,13 +27,13 @@ class Phase:
     """Status and digest of the body, by client and place."""
 
 
-def measure(twin: str, label: str, seeded: Path, run: Path, workload: Workload) -> Phase:
-    """Serve one twin on a fresh copy of the data, warm it up, and drive the mix."""
-    with Child("testproject.demo.server", seeded, run / f"{twin}.sqlite3", twin) as server:
+def measure(twin: str, label: str, seeded: Path, run: Path, workload: Workload, *more: str) -> Phase:
+    """Serve one twin on a fresh copy of the data, warm it up, and drive the mix; ``more`` may be ``cached``."""
+    with Child("testproject.demo.server", seeded, run / f"{'-'.join([twin, *more])}.sqlite3", twin, *more) as server:
         port = server.hear()["port"]
         said, seconds = drive(port, workload, label, lambda: server.ask("reset"))
         told = server.ask("report")
-    figures = report.figures([answer["ms"] for answer in said], seconds, told["totals"])
+    figures = report.figures([answer["ms"] for answer in said], seconds, told["totals"], told["cache"])
     outcomes = {(a["client"], a["index"]): (a["status"], a["digest"]) for a in said}
     return Phase(figures, told["findings"], outcomes)
 

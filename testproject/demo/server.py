@@ -1,6 +1,6 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard]``. Each command
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached]``. Each command
 is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and
 removes its copy.
 """
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 THREADS = 4
 
 
-def main(seeded: Path, copy: Path, twin: str, dashboard: str = "") -> None:
+def main(seeded: Path, copy: Path, twin: str, more: str = "") -> None:
     """Serve until stdin closes."""
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
-    os.environ["SHOP_DASHBOARD"] = "1" if dashboard else "0"
+    os.environ["SHOP_DASHBOARD"] = "1" if more == "dashboard" else "0"
+    os.environ["SHOP_CACHED"] = "1" if more == "cached" else "0"
     os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
     told_to_end = False
     try:
@@ -93,6 +94,7 @@ def answer(command: str) -> dict[str, Any]:
 
     if command == "reset":
         collector.reset()
+        cache_counts()
         return {"done": True}
     if command == "flush":
         from noa_perf.metrics import service
@@ -103,8 +105,19 @@ def answer(command: str) -> dict[str, Any]:
         return {"done": True}
     if command == "report":
         findings = [finding.as_dict() for finding in collector.findings()]
-        return {"totals": collector.totals(), "findings": findings}
+        return {"totals": collector.totals(), "findings": findings, "cache": cache_counts()}
     return {"error": f"unknown command {command!r}"}
+
+
+def cache_counts() -> dict[str, int]:
+    """Return how many keys the caches had and had not since the last time."""
+    from noa_perf.cache import registry
+
+    hits = misses = 0
+    for stack in registry.stacks():
+        hits += sum(stack.memory.collect()[0].values())
+        misses += sum(counts.misses for counts in stack.groups.drain().values())
+    return {"hits": hits, "misses": misses}
 
 
 def say(data: dict[str, Any]) -> None:

@@ -64,10 +64,12 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     out, err = demo.communicate()
     assert demo.returncode == 0, err
     said = json.loads(out)
-    assert set(said) == {"before", "after", "findings"}
+    assert set(said) == {"before", "after", "cached", "findings"}
     assert set(said["before"]) == set(said["after"]) >= KEYS
     assert said["before"]["requests"] == said["after"]["requests"] == 60
     assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]
+    assert said["cached"]["queries_per_request"] < said["after"]["queries_per_request"]
+    assert said["cached"]["cache_hits"] > 0 == said["after"]["cache_hits"]
     assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
     assert "As it is" in err
     assert str(folder / "report.html") in err
@@ -82,6 +84,7 @@ def test_the_table_shows_every_row(folder: Path) -> None:
     out, err = demo.communicate()
     assert demo.returncode == 0, err
     assert all(row.label in out for row in report.ROWS)
+    assert "look-ups hit" in out
     assert "testproject/shop/as_is/views.py:" in out
 
 
@@ -200,7 +203,7 @@ def _paths(*paths: str) -> list[dict[str, Any]]:
 
 def test_figures_are_sums_over_requests() -> None:
     totals = {"requests": 4, "queries": 10, "execute_ms": 8.0, "fetch_ms": 4.0}
-    figures = report.figures([10.0, 20.0, 30.0, 40.0], 2.0, totals)
+    figures = report.figures([10.0, 20.0, 30.0, 40.0], 2.0, totals, {"hits": 3, "misses": 1})
     assert figures["requests_per_second"] == 2.0
     assert figures["p50_ms"] == 25.0
     assert figures["queries_per_request"] == 2.5

@@ -14,12 +14,13 @@ from testproject.demo import page, report
 from testproject.demo.phases import Phase
 
 TOTALS = {"requests": 4, "queries": 4_210, "execute_ms": 8.0, "fetch_ms": 4.0}
+CACHE = {"hits": 3, "misses": 1}
 HOSTILE = "<script>alert('1')</script> & \"]]>\x00\x1b\ud800"
 FACTS = {"Software": "Django 5.2", "Machine": "2 cores"}
 
 
 def _phase(findings: list[dict[str, Any]], **totals: Any) -> Phase:
-    return Phase(report.figures([10.0, 20.0, 30.0, 40.0], 2.0, TOTALS | totals), findings, {})
+    return Phase(report.figures([10.0, 20.0, 30.0, 40.0], 2.0, TOTALS | totals, CACHE), findings, {})
 
 
 def _finding(**changed: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def _finding(**changed: Any) -> dict[str, Any]:
 
 
 def _html(*findings: dict[str, Any], facts: dict[str, str] = FACTS) -> str:
-    return page.html(_phase(list(findings)), _phase([], queries=8), facts)
+    return page.html(_phase(list(findings)), _phase([], queries=8), _phase([], queries=4), facts)
 
 
 def _text(html: str) -> str:
@@ -43,16 +44,17 @@ def test_it_holds_the_figures_the_findings_and_the_facts() -> None:
     text = _text(_html(_finding(code=".select_related()", change=change, evidence={"plan": ["SCAN book"]})))
     for row in report.ROWS:
         assert row.label.strip() in text
-    assert "queries per request 1,052.5 2.0 526.2× better" in text
+    assert "queries per request 1,052.5 2.0 526.2× better 1.0 1052.5× better" in text
     for said in ("shop/views.py:41", "Why.", "Cure.", ".select_related()", "shop/lists.py:7", "SCAN book", "2 cores"):
         assert said in text
     assert "1,234 queries, 5,678 ms in the database" in text
+    assert "75% of 4 look-ups hit, 4 of 8 queries saved" in text
 
 
 def test_the_larger_figure_has_the_longer_bar() -> None:
     bars = ET.fromstring(_html()).findall(".//tbody/tr/td/svg/rect")
     widths = [bar.get("width") for bar in bars]
-    assert widths[6:8] == ["100.0%", "0.2%"]
+    assert widths[9:12] == ["100.0%", "0.2%", "0.1%"]
 
 
 @pytest.mark.parametrize("name", ["kind", "subject", "summary", "cure", "code", "severity", "route", "sql"])
