@@ -108,7 +108,10 @@ class TieredCache(BaseCache):
                 value, load, until, _ = entry.data
                 if until > self._now():
                     entry.hits += 1
-                    return value if load is None else load(value)
+                    try:
+                        return value if load is None else load(value)
+                    except Exception:  # a class of the site's that cannot be unpickled
+                        entry.hits -= 1  # the story below finds that out too, and tells of it
         found = self.stack.run(self.stack.read(self._spot(key, version)))
         return default if found is MISSING else found
 
@@ -165,7 +168,10 @@ class TieredCache(BaseCache):
                 value, load, until, _ = entry.data
                 if until > self._now():
                     entry.hits += 1
-                    return value if load is None else load(value)
+                    try:
+                        return value if load is None else load(value)
+                    except Exception:  # a class of the site's that cannot be unpickled
+                        entry.hits -= 1  # the story below finds that out too, and tells of it
         found = await self.stack.arun(self.stack.read(self._spot(key, version)))
         return default if found is MISSING else found
 

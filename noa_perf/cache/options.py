@@ -80,7 +80,7 @@ class OwnOptions:
     """Whether pickles that carry no signature of ours are read, as django-redis and Django's own backend write them.
     Whoever can write to that Redis can then run code here."""
     sign: bool = False
-    """Whether all values are signed, not pickles alone."""
+    """Whether all values are signed, not pickles alone; but integers, which Redis adds to."""
     budget: float = bounded(1.0, least=0.0)
     """Seconds that a request may spend waiting for Redis; beyond, memory alone answers."""
     breaker: dict[str, Any] = field(default_factory=dict)

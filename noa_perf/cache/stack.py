@@ -138,9 +138,9 @@ class Stack:
 
     def read(self, spot: Spot) -> Story[Any]:
         """Return the value, or :data:`MISSING`."""
-        found = self._fresh(spot)
-        if found is not None:
-            return found.value()
+        found = self._near(spot)
+        if found is not MISSING:
+            return found
         if self.link is None:
             return self._missed(spot)
         if self.journal.holds(spot.key):
@@ -157,9 +157,9 @@ class Stack:
         values: dict[Any, Any] = {}
         asked: dict[Any, tuple[Spot, tuple[int, int]]] = {}
         for name, spot in spots.items():
-            found = self._fresh(spot)
-            if found is not None:
-                values[name] = found.value()
+            found = self._near(spot)
+            if found is not MISSING:
+                values[name] = found
             elif self.link is None:
                 self._missed(spot)
             elif self.journal.holds(spot.key):
@@ -405,10 +405,11 @@ class Stack:
 
     def _stale(self, spot: Spot) -> Any:
         found = self._usable_while_away(spot)
-        if found is None:
+        value = MISSING if found is None else self._unpacked(spot, found)
+        if value is MISSING:
             return self._missed(spot)
         self.groups.of(spot.name).stale += 1
-        return found.value()
+        return value
 
     def _remember_alone(
         self, spot: Spot, entry: Prepared, seconds: float | None, only_if: Callable[[Data | None], bool] | None = None
@@ -436,6 +437,22 @@ class Stack:
         entry.hits += 1
         return Packed(value, load)
 
+    def _near(self, spot: Spot) -> Any:
+        found = self._fresh(spot)
+        return MISSING if found is None else self._unpacked(spot, found)
+
+    def _unpacked(self, spot: Spot, packed: Packed) -> Any:
+        """Return what memory keeps; what pickles without complaint, and cannot be made anew, is as good as missing."""
+        try:
+            return packed.value()
+        except Exception:
+            self._refuse("corrupt")
+            self.memory.drop(spot.space, spot.name)
+            return MISSING
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
     def _missed(self, spot: Spot) -> Any:
         self.groups.of(spot.name).misses += 1
         return MISSING
@@ -450,7 +467,7 @@ class Stack:
             packed = self.codec.decode(spot.key, payload)
             value = self.codec.load(packed)
         except Refused as error:
-            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+            self._refuse(error.reason)
             return self._missed(spot)
         self.groups.of(spot.name).far_hits += 1
         if self.options.staleness > 0:
@@ -521,7 +538,10 @@ class Stack:
             data = entry.data if entry is not None else None
             if data is None or data[3] <= self.now():
                 return MISSING
-            total = Packed(data[0], data[1]).value() + by
+            value = self._unpacked(spot, Packed(data[0], data[1]))
+            if value is MISSING:
+                return MISSING
+            total = value + by
             prepared = self._prepare(spot, total)
             kept = (*prepared.packed, data[2], data[3])
             if self.memory.put(spot.space, spot.name, kept, prepared.size, _still(data)):

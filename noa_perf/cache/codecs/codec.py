@@ -30,6 +30,8 @@ from noa_perf.cache.exceptions import NotCacheable, Refused
 MAGIC = 0xF5
 FORMAT = 1
 RAW, TEXT, JSON, PLAIN, PICKLE, CUSTOM = range(6)
+_RUN = frozenset({PICKLE, CUSTOM})
+"""What may run code when it is loaded: never without a signature."""
 SIGNED, SCHEMA = 1, 2
 KNOWN_FLAGS = SIGNED | SCHEMA
 SIGNATURE = 16
@@ -88,8 +90,9 @@ class Codec:
     ) -> None:
         """Encode with the codec ``name`` (one of :data:`NAMES`), or with ``custom``: an object with dumps and loads.
 
-        Pickles are always signed, and refused unsigned unless ``trust_pickles``; with ``sign`` everything is. Values
-        of more than ``max_bytes`` are neither written nor read.
+        Pickles are always signed, and so is what ``custom`` makes, for that may be a pickle too; with ``sign`` all is
+        but integers. What others wrote without a signature is read as a pickle, or by ``custom``, only with
+        ``trust_pickles``. Values of more than ``max_bytes`` are neither written nor read.
         """
         self.alias = alias
         self.name = name
@@ -99,7 +102,7 @@ class Codec:
         self.trust_pickles = trust_pickles
         self._compressor = compressors.named(compress)
         self._compress_from = compress_from
-        self._plain = name in {"auto", "msgpack"} and plain.available()
+        self._plain = name == "msgpack" or (name == "auto" and plain.available())
 
     def encode(self, key: str, value: Any) -> Encoded:
         """Return ``value`` as the entry of ``key`` (as Redis has it).
@@ -160,6 +163,8 @@ class Codec:
     def _pickled(self, key: str, value: Any) -> tuple[int, bytes, Packed, str]:
         try:
             body, labels = pickles.dumps(value)
+            if labels:
+                pickles.fingerprint(labels)  # a model that no app has cannot be unpickled
         except Exception as error:  # __reduce__ and __getstate__ are anybody's code
             raise self._not_cacheable(key, str(error), "store plain data instead") from error
         return PICKLE, body, Packed(body, pickles.loads), labels
@@ -176,10 +181,13 @@ class Codec:
         return JSON, body, Packed(body, json.loads), ""
 
     def _customised(self, key: str, value: Any) -> tuple[int, bytes, Packed, str]:
+        cure = "store what this serializer takes"
         try:
             body = self.custom.dumps(value)
         except Exception as error:
-            raise self._not_cacheable(key, str(error), "store what this serializer takes") from error
+            raise self._not_cacheable(key, str(error), cure) from error
+        if not isinstance(body, bytes):
+            raise self._not_cacheable(key, f"its dumps returned {type(body).__name__}, not bytes", cure)
         return CUSTOM, body, Packed(body, self.custom.loads), ""
 
     def _not_cacheable(self, key: str, why: str, cure: str) -> NotCacheable:
@@ -195,7 +203,7 @@ class Codec:
             smaller = self._compressor.compress(body)
             if len(smaller) <= len(body) * WORTH_IT:
                 compressor, size, body = self._compressor.number, _SIZE.pack(len(body)), smaller
-        flags = (SIGNED if self.sign or number == PICKLE else 0) | (SCHEMA if labels else 0)
+        flags = (SIGNED if self.sign or number in _RUN else 0) | (SCHEMA if labels else 0)
         head = _HEAD.pack(MAGIC, FORMAT, number, compressor, flags)
         if labels:
             told = labels.encode()
@@ -224,7 +232,7 @@ class Codec:
             head, signature, body = payload[:at], payload[at : at + SIGNATURE], payload[at + SIGNATURE :]
             if not any(hmac.compare_digest(_signature(one, key, head, body), signature) for one in _secrets()):
                 raise Refused("tampered")
-        elif (number == PICKLE and not self.trust_pickles) or self.sign:
+        elif number in _RUN or self.sign:
             raise Refused("unsigned")
         else:
             body = payload[at:]
@@ -235,6 +243,8 @@ class Codec:
     def _inflated(self, compressor: int, body: bytes, size: int) -> bytes:
         if size > self.max_bytes:
             raise Refused("too_large")
+        if not size:
+            raise Refused("corrupt")  # nobody makes nothing smaller
         found = compressors.numbered(compressor)
         if found is None:
             raise Refused("codec")
@@ -275,8 +285,8 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if type(one) is dict:
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if type(one) is list:
+        return len(one) == len(other) and all(map(_same, one.items(), other.items()))
+    if type(one) in {list, tuple}:
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other) or (one != one and other != other)  # noqa: PLR0124  (nan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import importlib
 import lzma
 import zlib
@@ -28,7 +29,10 @@ class Compressor:
 def _zlib() -> Compressor:
     def decompress(data: bytes, size: int) -> bytes:
         worker = zlib.decompressobj()
-        return worker.decompress(data, size + 1) if size else b""
+        found = worker.decompress(data, size + 1)
+        if not worker.eof:
+            raise Refused("corrupt")
+        return found
 
     return Compressor("zlib", 1, zlib.compress, decompress)
 
@@ -83,9 +87,10 @@ def numbered(number: int) -> Compressor | None:
 
 
 def foreign(data: bytes, most: int) -> bytes:
-    """Return what another package's zlib, gzip, LZMA, lz4 or Zstandard compressed; raises ValueError if it is too much.
+    """Return what another package's zlib, gzip, LZMA, bz2, lz4 or Zstandard compressed.
 
-    Their frames say nothing that could be trusted, so each is unpacked only as far as ``most`` bytes.
+    Raises ValueError where that is too much, or nobody's. Their frames say nothing that could be trusted, so each is
+    unpacked only as far as ``most`` bytes, in no more memory than a few times as much.
     """
     for start, unpack in _FOREIGN:
         if data.startswith(start):
@@ -103,14 +108,24 @@ def _foreign_lz4(data: bytes, most: int) -> bytes:
 
 def _foreign_zstd(data: bytes, most: int) -> bytes:
     zstd: Any = importlib.import_module("zstandard")
-    with zstd.ZstdDecompressor().stream_reader(data) as reader:
-        return bytes(reader.read(most))
+    found = bytearray()
+    with zstd.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(data) as reader:
+        while len(found) < most and (piece := reader.read(min(most - len(found), 2**16))):
+            found += piece
+    return bytes(found)
+
+
+_WINDOW = 2**25
+"""Bytes of what came before that a frame may refer to; zstd's own levels up to 19 need 8 MiB."""
+_LZMA_MEMORY = 2**27
+"""Likewise; xz's own levels need 65 MiB at most."""
 
 
 _FOREIGN: tuple[tuple[bytes, Callable[[bytes, int], bytes]], ...] = (
     (b"\x78", lambda data, most: zlib.decompressobj().decompress(data, most)),
     (b"\x1f\x8b", lambda data, most: zlib.decompressobj(31).decompress(data, most)),
-    (b"\xfd7zXZ", lambda data, most: lzma.LZMADecompressor().decompress(data, most)),
+    (b"\xfd7zXZ", lambda data, most: lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(data, most)),
+    (b"BZh", lambda data, most: bz2.BZ2Decompressor().decompress(data, most)),
     (b"\x04\x22\x4d\x18", _foreign_lz4),
     (b"\x28\xb5\x2f\xfd", _foreign_zstd),
 )

@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import django
 from django.apps import apps
 from django.core.signals import setting_changed
-from django.db.models import Model
+from django.db.models.base import ModelBase
 from django.dispatch import receiver
 
 
 class _Pickler(pickle.Pickler):
-    """Takes note of the models whose instances it meets."""
+    """Takes note of the models that it meets: as instances, or as what a queryset asked for."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
         self.models: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Model):
-            self.models.add(obj._meta.label_lower)
+        model = obj if isinstance(obj, ModelBase) else type(obj)
+        if isinstance(model, ModelBase):
+            meta = getattr(model, "_meta", None)
+            if meta is not None and not meta.abstract:
+                self.models.add(meta.label_lower)
         return NotImplemented
 
 
@@ -42,7 +45,7 @@ def dumps(value: Any) -> tuple[bytes, str]:
 loads = pickle.loads
 
 
-@cache
+@lru_cache(maxsize=1024)
 def fingerprint(labels: str) -> bytes:
     """Return four bytes that change with the fields of the models ``labels``, or with Django's version.
 

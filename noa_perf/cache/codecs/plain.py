@@ -25,15 +25,39 @@ def available() -> bool:
 
 def dumps(value: Any) -> bytes:
     """Return ``value`` as MessagePack; raises :class:`NotPlain` where that would lose something."""
-    library = _msgpack()
-    if library is None:
-        raise NotPlain("msgpack is not installed")
+    if not available():
+        raise NotPlain("a value for MessagePack, and msgpack is not installed")
     try:
-        # Strict: a subclass, and a tuple too, is passed to _extended, so that no type is taken for another.
-        packed = library.packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass")
+        packed = _packed(value)
     except (ValueError, OverflowError, RecursionError) as error:  # too deep, too long
-        raise NotPlain(str(error)) from error
-    return bytes(packed)
+        raise NotPlain(f"what MessagePack has no room for ({error})") from error
+    # Whatever lends its bytes is taken for bytes before _extended is asked. The search costs little, the look is rare.
+    if any(mark in packed for mark in _BYTES) and _lends_bytes(value):
+        raise NotPlain("a bytearray or memoryview")
+    return packed
+
+
+def _packed(value: Any) -> bytes:
+    # Strict: a subclass, and a tuple too, is passed to _extended, so that no type is taken for another.
+    return bytes(_msgpack().packb(value, default=_extended, strict_types=True, unicode_errors="surrogatepass"))
+
+
+_BYTES = (b"\xc4", b"\xc5", b"\xc6")
+"""What bytes begin with in MessagePack."""
+
+
+def _lends_bytes(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (bytearray, memoryview)):
+            return True
+        if isinstance(one, dict):
+            waiting.extend(one.keys())
+            waiting.extend(one.values())
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            waiting.extend(one)
+    return False
 
 
 def loads(data: bytes) -> Any:
@@ -81,7 +105,7 @@ def _time(value: dt.time) -> bytes:
 
 
 def _span(value: dt.timedelta) -> bytes:
-    return dumps([value.days, value.seconds, value.microseconds])
+    return _packed([value.days, value.seconds, value.microseconds])
 
 
 _TEXT = ("utf-8", "surrogatepass")
@@ -89,9 +113,9 @@ _TEXT = ("utf-8", "surrogatepass")
 Form = tuple[int, Callable[[Any], bytes], Callable[[bytes], Any]]
 
 _FORMS: dict[type, Form] = {
-    tuple: (1, lambda value: dumps(list(value)), lambda data: tuple(loads(data))),
-    set: (2, lambda value: dumps(list(value)), lambda data: set(loads(data))),
-    frozenset: (3, lambda value: dumps(list(value)), lambda data: frozenset(loads(data))),
+    tuple: (1, lambda value: _packed(list(value)), lambda data: tuple(loads(data))),
+    set: (2, lambda value: _packed(list(value)), lambda data: set(loads(data))),
+    frozenset: (3, lambda value: _packed(list(value)), lambda data: frozenset(loads(data))),
     dt.datetime: (4, _moment, _restored_moment),
     dt.date: (
         5,
