@@ -12,6 +12,7 @@ from django.shortcuts import get_list_or_404
 from django.template import engines
 from django.urls import path
 from django.views.generic import ListView
+from rest_framework import serializers, viewsets
 
 from tests.library.models import Book
 
@@ -114,6 +115,19 @@ class OfModel(ListView):  # type: ignore[type-arg]
     context_object_name = "books"
 
 
+class Shown(serializers.ModelSerializer):  # type: ignore[type-arg]
+    writer = serializers.CharField(source="author.name")
+
+    class Meta:
+        model = Book
+        fields = ["id", "writer"]
+
+
+class Served(viewsets.ReadOnlyModelViewSet):  # type: ignore[type-arg]
+    queryset = Book.objects.order_by("title")
+    serializer_class = Shown
+
+
 def shortcut(request: HttpRequest) -> HttpResponse:
     books = get_list_or_404(Book, pages__gte=0)
     return HttpResponse("".join(f"<p>{book.author.name}</p>" for book in books))
@@ -133,3 +147,4 @@ urlpatterns += [path(f"{view.__name__}/", view) for view in (in_json, in_one_lin
 urlpatterns += [path(f"{view.__name__}/", view) for view in (in_a_header, in_a_redirect)]
 urlpatterns += [path("listed/", Listed.as_view()), path("of_model/", OfModel.as_view())]
 urlpatterns += [path("shortcut/", shortcut), path("handed_on/", handed_on)]
+urlpatterns += [path("served/", Served.as_view({"get": "list"}))]

@@ -131,6 +131,7 @@ def test_reads_as_text(site):
     ("name", "line"),
     [
         ("listed", '    queryset = Book.objects.order_by("pk").select_related("author")'),
+        ("served", '    queryset = Book.objects.order_by("title").select_related("author")'),
         ("of_model", '    queryset = Book.objects.select_related("author")'),
         ("shortcut", '    books = get_list_or_404(Book.objects.select_related("author"), pages__gte=0)'),
         ("handed_on", '    context = {"books": Book.objects.select_related("author").all}'),
