@@ -13,7 +13,7 @@ from noa_perf.optimizer.gate import measure
 from noa_perf.optimizer.gate.baseline import WRITE, Baseline
 from noa_perf.optimizer.gate.measure import Measured, Ran, subject_of
 from noa_perf.optimizer.plans.names import TableName, named
-from noa_perf.optimizer.plans.shape import selectivity
+from noa_perf.optimizer.plans.shape import indexes_of, selectivity
 
 MAX_SHOWN = 160
 """Characters of a statement in a reason."""
@@ -240,7 +240,7 @@ def _lost_index(changed: dict[str, tuple[str, str]], ran: Ran, one: Measured, ke
     # What was there before is known to serve; what the plan suggests takes its place where that is there still.
     faults = [each for each in ran.faults if each.subject in (subject, table) and each.code] if not gone else []
     fault = next(iter(faults), None)
-    advice = f"Bring back {was} on {table}, or an index that serves as well. {MEANT}"
+    advice = f"Bring back {' and '.join(sorted(indexes_of(was)))} on {table}, or an index that serves as well. {MEANT}"
     told = [
         f"{name} was read by {old}{' (which is gone)' if name in gone else ''}, and now by {new}"
         for name, (old, new) in ordered.items()
