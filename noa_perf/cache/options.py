@@ -66,7 +66,7 @@ class OwnOptions:
     """``OPTIONS``: what belongs to the backend itself."""
 
     memory: dict[str, Any] | None = field(default_factory=dict)
-    """The memory tier; None: nothing is kept but what Redis missed."""
+    """The memory tier. None: nothing is kept in memory, and while Redis is away everything is missing."""
     codec: Literal["auto", "json", "msgpack", "pickle"] = "auto"
     """How values become bytes. ``auto``: numbers and text as they are, plain values as MessagePack where that is
     installed, all else as a signed pickle."""
@@ -109,6 +109,11 @@ class CacheOptions:
     budget: float
     breaker: BreakerPolicy
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what is in Redis is kept in memory too: to be served while it is fresh, or while Redis is away."""
+        return self.staleness > 0 or self.stale_when_down > 0
+
 
 def shapes(setting: str) -> tuple[Shape[OwnOptions], Shape[MemoryOptions], Shape[BreakerOptions]]:
     """Return the shapes of OPTIONS and of the two dicts in it, as found at ``setting`` (``CACHES["default"]``)."""
@@ -139,7 +144,7 @@ def parse(params: Mapping[str, Any], setting: str) -> CacheOptions:
     own = own_shape.load({key: value for key, value in given.items() if key in OWN})
     memory = memory_shape.load({} if own.memory is None else own.memory)
     if own.memory is None:
-        memory = replace(memory, staleness=0.0)
+        memory = replace(memory, staleness=0.0, stale_when_down=0.0)
     most, evict = _bounds(params, given, memory)
     codec_name, serializer = _codec(given, own)
     return CacheOptions(

@@ -53,7 +53,7 @@ def stack(alias: str, location: Any, params: Mapping[str, Any]) -> Stack:
     setting = f"CACHES[{alias!r}]"
     own = reading.parse(params, setting)
     if not conf.enabled("CACHE"):
-        own = replace(own, staleness=0.0)
+        own = replace(own, staleness=0.0, stale_when_down=0.0)
     target = redis.parse(location, reading.of_redis(params), setting=setting) if is_redis(location) else None
     if target is not None and not redis.ERRORS:
         raise redis.MissingRedis

@@ -416,7 +416,7 @@ class Stack:
     ) -> bool:
         """Keep in memory what did not arrive in Redis, which may hold something older."""
         self._note([spot])
-        return self._remember(spot, entry, self.now(), seconds, only_if=only_if)
+        return not self.options.keeps or self._remember(spot, entry, self.now(), seconds, only_if=only_if)
 
     def _increase_while_away(self, spot: Spot, by: Any) -> Any:
         # A counter that nobody can read now counts from nothing: the view that adds to it is not to fail.
@@ -470,7 +470,7 @@ class Stack:
             self._refuse(error.reason)
             return self._missed(spot)
         self.groups.of(spot.name).far_hits += 1
-        if self.options.staleness > 0:
+        if self.options.keeps:
             until = started + self.options.staleness * (1 - random.random() * self.options.jitter)  # noqa: S311
             kept = packed if self.options.copies else Packed(value, None)
             self.memory.fill(spot.space, spot.name, (*kept, until, FOREVER), len(payload), epoch)
@@ -496,7 +496,7 @@ class Stack:
     ) -> None:
         """Keep in memory what Redis has taken, unless somebody wrote the key meanwhile: who was first is not known."""
         data = (*entry.packed, *self._times(started, seconds))
-        if not self.memory.fill(spot.space, spot.name, data, entry.size, epoch):
+        if not (self.options.keeps and self.memory.fill(spot.space, spot.name, data, entry.size, epoch)):
             self.memory.drop(spot.space, spot.name)
         self.journal.written(spot.key)
 
