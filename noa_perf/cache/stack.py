@@ -143,9 +143,11 @@ class Stack:
             return found
         if self.link is None:
             return self._missed(spot)
+        # The epoch first: whoever notes a deletion changes it afterwards, so what is read without knowing of the note
+        # is not kept.
+        epoch, started = self.memory.epoch(spot.name), self.now()
         if self.journal.holds(spot.key):
             return self._stale(spot)
-        epoch, started = self.memory.epoch(spot.name), self.now()
         try:
             payload = yield Get(spot.key)
         except Unavailable:
@@ -157,6 +159,7 @@ class Stack:
         values: dict[Any, Any] = {}
         asked: dict[Any, tuple[Spot, tuple[int, int]]] = {}
         for name, spot in spots.items():
+            epoch = self.memory.epoch(spot.name)
             found = self._near(spot)
             if found is not MISSING:
                 values[name] = found
@@ -165,7 +168,7 @@ class Stack:
             elif self.journal.holds(spot.key):
                 _keep(values, name, self._stale(spot))
             else:
-                asked[name] = spot, self.memory.epoch(spot.name)
+                asked[name] = spot, epoch
         if asked:
             started = self.now()
             try:
@@ -270,6 +273,7 @@ class Stack:
             many = yield Command(("UNLINK", spot.key))
         except Unavailable:
             self._note([spot])
+            self.memory.drop(spot.space, spot.name)  # somebody may have read it from Redis before that was noted
             return there
         self.memory.drop(spot.space, spot.name)  # somebody may have read it just before it went
         self.journal.written(spot.key)
@@ -285,6 +289,8 @@ class Stack:
             replies = yield Batch([("UNLINK", spot.key) for spot in spots])
         except Unavailable:
             self._note(spots)
+            for spot in spots:
+                self.memory.drop(spot.space, spot.name)
             return there
         failed = [spot for spot, reply in zip(spots, replies, strict=True) if isinstance(reply, Exception)]
         if failed:
