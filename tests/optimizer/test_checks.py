@@ -13,7 +13,6 @@ from noa_perf.optimizer import checks
 from noa_perf.optimizer.conf import settings as section
 from noa_perf.optimizer.detectors.allow import malformed
 
-
 # Django 6.1 asks the database whether it takes a JSONField, unless a test before has.
 pytestmark = pytest.mark.django_db
 
