@@ -109,7 +109,6 @@ def _stats(groups: list[Line], answers: list[Line]) -> list[Stat]:
         Stat(title=_("hit ratio"), value=hit_ratio(totals), kind=Kind.SHARE),
         Stat(title=_("from memory"), value=part("memory"), kind=Kind.SHARE),
         Stat(title=_("from Redis"), value=part("redis"), kind=Kind.SHARE),
-        Stat(title=_("stale, Redis away"), value=part("stale"), kind=Kind.SHARE),
         Stat(title=_("Redis, p95"), value=slowest, kind=Kind.MS, note=_("about: interpolated in powers of two")),
     ]
 
@@ -134,12 +133,11 @@ _TIERS = ("memory", "redis", "stale", "misses")
 
 def _groups(groups: list[Line]) -> Table:
     columns = (
-        Column(title=_("keys"), kind=Kind.CODE),
+        Column(title=_("keys")),
         Column(title=_("cache")),
         Column(title=_("asked for"), kind=Kind.COUNT),
         Column(title=_("hit ratio"), kind=Kind.SHARE),
         Column(title=_("from memory"), kind=Kind.SHARE),
-        Column(title=_("from Redis"), kind=Kind.SHARE),
         Column(title=_("missed"), kind=Kind.COUNT),
         Column(title=_("written"), kind=Kind.COUNT),
     )
@@ -151,7 +149,6 @@ def _groups(groups: list[Line]) -> Table:
                 line.total.count,
                 hit_ratio([line.total]),
                 share(line.total, "memory"),
-                share(line.total, "redis"),
                 line.total.extra.get("misses", 0),
                 line.total.extra.get("writes", 0),
             )
@@ -165,7 +162,7 @@ def _groups(groups: list[Line]) -> Table:
 
 def _caches(states: list[Line], answers: list[Line]) -> Table:
     columns = (
-        Column(title=_("cache"), kind=Kind.CODE),
+        Column(title=_("cache")),
         Column(title=_("entries in memory"), kind=Kind.COUNT),
         Column(title=_("MiB in memory"), kind=Kind.COUNT),
         Column(title=_("Redis left alone"), kind=Kind.SHARE),
@@ -207,8 +204,8 @@ def _failures(answers: list[Line]) -> Table:
         if name.startswith("failed_")
     ]
     columns = (
-        Column(title=_("cache"), kind=Kind.CODE),
-        Column(title=_("why"), kind=Kind.CODE),
+        Column(title=_("cache")),
+        Column(title=_("why")),
         Column(title=_("times"), kind=Kind.COUNT),
     )
     note = _("open: left alone by the breaker; budget: the request had no time left for it")

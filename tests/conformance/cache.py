@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-SYNC = "noa_perf.cache.backend.TieredCache"
-ASYNC = "tests.conformance._async_cache.AsyncTieredCache"
+BACKENDS = {
+    "sync": "noa_perf.cache.backend.TieredCache",
+    "async": "tests.conformance._async_cache.AsyncTieredCache",
+}
 SERVERS = {"memory": "", "redis": "redis", "sentinel": "redis_sentinel", "cluster": "redis_cluster"}
 ROLES = {"redis": "primary", "redis_sentinel": "sentinel", "redis_cluster": "cluster"}
 CULLED = {"cull", "zero_cull"}
@@ -120,6 +122,7 @@ def main() -> int:
     """Run all, or what the command line names; print a table, or JSON; return 1 where something failed."""
     parser = argparse.ArgumentParser(prog="make conformance ONLY=cache", description=__doc__)
     parser.add_argument("--server", choices=[*SERVERS], action="append", help="only with this one (may be repeated)")
+    parser.add_argument("--methods", choices=[*BACKENDS], action="append", help="only by these (may be repeated)")
     parser.add_argument("--only", default="", help="only tests whose name holds this")
     parser.add_argument("--location", help=argparse.SUPPRESS)
     parser.add_argument("--backend", help=argparse.SUPPRESS)
@@ -135,8 +138,8 @@ def main() -> int:
     for name in chosen.server or SERVERS:
         server = SERVERS[name]
         location = registry.get(registry.SERVERS[server]).urls()[ROLES[server]] if server else ""
-        for how, backend in (("sync", SYNC), ("async", ASYNC)):
-            failed |= not tell(f"{name}, {how}", run_child(backend, location, chosen.only))
+        for how in chosen.methods or BACKENDS:
+            failed |= not tell(f"{name}, {how}", run_child(BACKENDS[how], location, chosen.only))
     for test, why in PRIVATE.items():
         sys.stdout.write(f"Left out of RedisCacheTests: {test}, for it {why}.\n")
     registry.stop_all()
