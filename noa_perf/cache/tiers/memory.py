@@ -26,6 +26,8 @@ PROMOTED_FROM = 1
 MOST_CREDIT = 3
 """Hits that count for an entry when it comes to the end of the main queue."""
 STRIPES = 64
+AT_ONCE = 500
+"""Entries that are looked at under one hold of the lock."""
 FORK_WAITS = 1.0
 """Seconds that a fork waits for a writer; after that the child starts empty."""
 FOREVER = float("inf")
@@ -167,17 +169,23 @@ class Memory:
     def collect(self) -> tuple[dict[str, int], dict[str, int]]:
         """Forget what has expired; return hits by group and evictions by reason since the last time."""
         with self._lock:
-            now = self.now()
-            for space in self._spaces.values():
-                for entry in list(space.values()):
-                    if entry.data[3] <= now:
-                        self._drop(entry)
-                        self._evicted("expired")
-                    else:
-                        self._tell(entry)
+            entries = [entry for space in self._spaces.values() for entry in space.values()]
+        for start in range(0, len(entries), AT_ONCE):
+            with self._lock:  # a little at a time: writers wait for it
+                self._tidy(entries[start : start + AT_ONCE])
+        with self._lock:
             hits, self._hits = self._hits, {}
             evictions, self._evictions = self._evictions, {}
             return hits, evictions
+
+    def _tidy(self, entries: list[Entry]) -> None:
+        now = self.now()
+        for entry in entries:
+            if entry.live and entry.data[3] <= now:
+                self._drop(entry)
+                self._evicted("expired")
+            elif entry.live:
+                self._tell(entry)
 
     def _unexpired(self, entry: Entry | None) -> Data | None:
         if entry is None:
