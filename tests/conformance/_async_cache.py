@@ -12,8 +12,9 @@ from noa_perf.cache.backend import TieredCache
 
 TWINS = (
     *("get", "set", "add", "touch", "delete", "get_many", "set_many", "delete_many", "has_key", "incr", "decr"),
-    *("clear", "get_or_set", "incr_version", "decr_version"),
+    "clear",
 )
+"""Not ``get_or_set`` and ``incr_version``: Django's own are made of these."""
 
 
 def _through(name: str) -> Callable[..., Any]:
