@@ -13,15 +13,18 @@ from django.db.models import QuerySet
 from noa_perf.cache import options as reading
 from noa_perf.cache import registry
 from noa_perf.cache.exceptions import CacheError
-from noa_perf.cache.stack import MISSING, Spot, Stack
+from noa_perf.cache.extras import RedisStack
+from noa_perf.cache.redis_api import RedisMethods, reverse_key_function
+from noa_perf.cache.stack import MISSING, Spot
 from noa_perf.cache.tiers.memory import Space
+from noa_perf.cache.tiers.wishes import Story
 
 _UNREMARKABLE = re.compile(r"[^\x00-\x20\x7f]{1,250}\Z")
 """Keys of which Django's own check has nothing to say, found out at once."""
 _NO_SPACE: Space = {}
 
 
-class TieredCache(BaseCache):
+class TieredCache(RedisMethods, BaseCache):
     """``CACHES = {"default": {"BACKEND": "noa_perf.cache.backend.TieredCache", "LOCATION": "redis://..."}}``.
 
     Without a LOCATION, or with a name that is no URL, memory is all there is. An error of Redis never leaves this
@@ -34,9 +37,10 @@ class TieredCache(BaseCache):
         Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used.
         """
         self.alias = registry.alias_of(location, params)
-        self.stack: Stack = registry.stack(self.alias, location, params)
+        self.stack: RedisStack = registry.stack(self.alias, location, params)
         self._now = self.stack.now
         self._identity: tuple[str, Any, Any] = ("", 1, default_key_func)
+        self._reverse = reverse_key_function(params)
         super().__init__(params)
 
     # What keys are made of may be changed at any time: then all that follows from it is found out anew.
@@ -115,9 +119,21 @@ class TieredCache(BaseCache):
         found = self.stack.run(self.stack.read(self._spot(key, version)))
         return default if found is MISSING else found
 
-    def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
-        """Store a value for ``timeout`` seconds."""
-        self.stack.run(self.stack.write(self._spot(key, version), value, self._seconds(timeout)))
+    def set(  # type: ignore[override]
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool:
+        """Store a value for ``timeout`` seconds: with ``nx`` only where the key is not there, with ``xx`` where it is.
+
+        Tells whether it was stored; while Redis is away, whether in memory.
+        """
+        return self.stack.run(self._setting(self._spot(key, version), value, timeout, nx=nx, xx=xx))
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Store a value unless the key is there; tell whether it was stored."""
@@ -150,9 +166,12 @@ class TieredCache(BaseCache):
         """Tell whether a key is there."""
         return self.stack.run(self.stack.has(self._spot(key, version)))
 
-    def incr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
-        """Add to a number, and return the sum; raises ValueError where there is no such key."""
-        return self._sum(key, self.stack.run(self.stack.increase(self._spot(key, version), delta)))
+    def incr(self, key: Any, delta: Any = 1, version: int | None = None, ignore_key_check: bool = False) -> Any:
+        """Add to a number, and return the sum.
+
+        Raises ValueError where there is no such key; with ``ignore_key_check`` it is made of 0, and lives for ever.
+        """
+        return self._sum(key, self.stack.run(self._adding(self._spot(key, version), delta, ignore_key_check)))
 
     def clear(self) -> None:
         """Forget every key with this KEY_PREFIX, of any version, and none of anybody else's."""
@@ -175,10 +194,19 @@ class TieredCache(BaseCache):
         found = await self.stack.arun(self.stack.read(self._spot(key, version)))
         return default if found is MISSING else found
 
-    async def aset(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
-        """Store a value for ``timeout`` seconds."""
+    async def aset(  # type: ignore[override]
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        nx: bool = False,
+        xx: bool = False,
+    ) -> bool:
+        """Do as :meth:`set` does."""
         await _evaluate(value)
-        await self.stack.arun(self.stack.write(self._spot(key, version), value, self._seconds(timeout)))
+        return await self.stack.arun(self._setting(self._spot(key, version), value, timeout, nx=nx, xx=xx))
 
     async def aadd(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Store a value unless the key is there; tell whether it was stored."""
@@ -215,16 +243,33 @@ class TieredCache(BaseCache):
         """Tell whether a key is there."""
         return await self.stack.arun(self.stack.has(self._spot(key, version)))
 
-    async def aincr(self, key: Any, delta: Any = 1, version: int | None = None) -> Any:
-        """Add to a number, and return the sum; raises ValueError where there is no such key."""
-        return self._sum(key, await self.stack.arun(self.stack.increase(self._spot(key, version), delta)))
+    async def aincr(self, key: Any, delta: Any = 1, version: int | None = None, ignore_key_check: bool = False) -> Any:
+        """Do as :meth:`incr` does."""
+        return self._sum(key, await self.stack.arun(self._adding(self._spot(key, version), delta, ignore_key_check)))
 
     async def aclear(self) -> None:
         """Forget every key with this KEY_PREFIX, of any version, and none of anybody else's."""
         await self.stack.arun(self._clearing())
 
+    async def aclose(self, **kwargs: Any) -> None:
+        """Close nothing, as :meth:`close`: connections are kept for the next request, and go with process or loop."""
+
+    # What they are made of
+
     def _items(self, data: Mapping[Any, Any], version: int | None) -> dict[Any, tuple[Spot, Any]]:
         return {key: (self._spot(key, version), value) for key, value in data.items()}
+
+    def _setting(self, spot: Spot, value: Any, timeout: Any, *, nx: bool, xx: bool) -> Story[bool]:
+        seconds = self._seconds(timeout)
+        if nx:
+            return False if xx else (yield from self.stack.add(spot, value, seconds))
+        if xx:
+            return (yield from self.stack.replace(spot, value, seconds))
+        yield from self.stack.write(spot, value, seconds)
+        return True
+
+    def _adding(self, spot: Spot, delta: Any, ignore_key_check: bool) -> Story[Any]:
+        return self.stack.count(spot, delta) if ignore_key_check else self.stack.increase(spot, delta)
 
     def _clearing(self) -> Any:
         prefix = self.key_prefix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 from noa_perf.core.exceptions import NoaPerfError
+from noa_perf.core.redis import LOCK_ERROR
 
 
 class CacheError(NoaPerfError):
@@ -13,6 +14,10 @@ class CacheError(NoaPerfError):
 
 class NotCacheable(CacheError, pickle.PicklingError):
     """A value cannot be put into this cache: the message names the alias, the key, the codec and the cure."""
+
+
+class LockNotTaken(CacheError, LOCK_ERROR):  # type: ignore[misc, valid-type]
+    """A lock could not be had in time, or was given back by who does not hold it; redis-py's LockError too."""
 
 
 class Refused(CacheError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+
+from noa_perf.cache.patterns import matcher
 
 MOST_KEYS = 100_000
 """Keys that are noted one by one; beyond, everything of the prefix is to be deleted."""
@@ -32,7 +33,7 @@ class Journal:
         self.overflowed = 0
         """How often there were too many keys to note."""
         self._keys: dict[str, int] = {}
-        self._clears: dict[str, tuple[int, re.Pattern[str]]] = {}
+        self._clears: dict[str, tuple[int, Callable[[str], bool]]] = {}
         self._unlock()
         _all.add(self)
 
@@ -59,7 +60,7 @@ class Journal:
                     self.overflowed += 1
                     self._note_clear(pattern)
                     matches = self._clears[pattern][1]
-                    self._keys = {key: serial for key, serial in self._keys.items() if not matches.match(key)}
+                    self._keys = {key: serial for key, serial in self._keys.items() if not matches(key)}
         self.ensure()
 
     def note_clear(self, pattern: str) -> None:
@@ -70,13 +71,13 @@ class Journal:
         self.ensure()
 
     def _note_clear(self, pattern: str) -> None:
-        self._clears[pattern] = self._serial, _compiled(pattern)
+        self._clears[pattern] = self._serial, matcher(pattern)
 
     def holds(self, key: str) -> bool:
         """Tell whether what Redis has of ``key`` may be older than what was written or deleted here."""
         if not self._keys and not self._clears:
             return False
-        held = key in self._keys or any(matches.match(key) for _, matches in list(self._clears.values()))
+        held = key in self._keys or any(matches(key) for _, matches in list(self._clears.values()))
         if held:
             self.ensure()
         return held
@@ -137,15 +138,6 @@ def _replay_until_empty(held: weakref.ref[Journal]) -> None:
         del journal  # whoever made it may let it go while nobody works on it
         pause.wait(wait)
         wait = min(wait * 2, most)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return Redis' glob as a regular expression: ``*``, ``[0-9]`` and backslashes, more is not written here."""
-    parts = re.split(r"(\\.|\*|\[0-9\])", pattern)
-    forms = {"*": ".*", "[0-9]": "[0-9]"}
-    return re.compile(
-        "".join(forms.get(part) or re.escape(part.removeprefix("\\")) for part in parts) + r"\Z", re.DOTALL
-    )
 
 
 _all: weakref.WeakSet[Journal] = weakref.WeakSet()

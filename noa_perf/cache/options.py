@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from noa_perf.cache.codecs import compressors
 from noa_perf.cache.codecs.codec import COMPRESS_FROM, installed
+from noa_perf.cache.patterns import escaped
 from noa_perf.core.breaker import BreakerPolicy
 from noa_perf.core.conf import Problem, Shape, bounded
 
@@ -206,11 +207,10 @@ def size(value: int | str) -> int | None:
 
 def pattern(prefix: str, key_func: Any) -> str:
     """Return the pattern of all keys with ``prefix``, whatever their version; nothing where keys do not tell."""
-    escaped = re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
     if key_func is default_key_func:
-        return f"{escaped}:[0-9]*:*"
+        return f"{escaped(prefix)}:[0-9]*:*"
     try:
-        found = str(key_func("*", escaped, "*"))
+        found = str(key_func("*", escaped(prefix), "*"))
     except Exception:  # a site's own function may want a number
         return ""
     return found if "*" in found and found.strip("*") else ""

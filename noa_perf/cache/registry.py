@@ -11,8 +11,8 @@ from django.conf import settings
 
 from noa_perf.cache import options as reading
 from noa_perf.cache.codecs.codec import Codec
+from noa_perf.cache.extras import RedisStack
 from noa_perf.cache.options import CacheOptions
-from noa_perf.cache.stack import Stack
 from noa_perf.cache.tiers.link import Link
 from noa_perf.cache.tiers.memory import Bounds, Memory
 from noa_perf.core import conf, redis
@@ -20,7 +20,7 @@ from noa_perf.core import conf, redis
 BACKEND = "noa_perf.cache.backend.TieredCache"
 
 _lock = threading.RLock()
-_stacks: dict[Hashable, Stack] = {}
+_stacks: dict[Hashable, RedisStack] = {}
 _links: dict[Hashable, Link] = {}
 
 
@@ -38,13 +38,13 @@ def aliases() -> list[str]:
     return [alias for alias, entry in settings.CACHES.items() if entry.get("BACKEND") == BACKEND]
 
 
-def stacks() -> list[Stack]:
+def stacks() -> list[RedisStack]:
     """Return every stack of this process."""
     with _lock:
         return list(_stacks.values())
 
 
-def stack(alias: str, location: Any, params: Mapping[str, Any]) -> Stack:
+def stack(alias: str, location: Any, params: Mapping[str, Any]) -> RedisStack:
     """Return the stack of an entry of CACHES, made when it is first asked for.
 
     Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used, and
@@ -71,7 +71,7 @@ def is_redis(location: Any) -> bool:
     return isinstance(first, str) and "://" in first
 
 
-def _made(alias: str, own: CacheOptions, target: redis.RedisTarget | None, params: Mapping[str, Any]) -> Stack:
+def _made(alias: str, own: CacheOptions, target: redis.RedisTarget | None, params: Mapping[str, Any]) -> RedisStack:
     bounds = Bounds(max_entries=own.max_entries, max_bytes=own.max_bytes, evict=own.evict)
     serializer = reading.custom_serializer(own.serializer, reading.options_of(params)) if own.serializer else None
     codec = Codec(
@@ -84,7 +84,7 @@ def _made(alias: str, own: CacheOptions, target: redis.RedisTarget | None, param
         sign=own.sign,
         custom=serializer,
     )
-    return Stack(alias, own, Memory(bounds), None if target is None else _link(alias, own, target), codec)
+    return RedisStack(alias, own, Memory(bounds), None if target is None else _link(alias, own, target), codec)
 
 
 def _link(alias: str, own: CacheOptions, target: redis.RedisTarget) -> Link:

@@ -20,8 +20,9 @@ from noa_perf.cache.groups import Groups, Told, group_of
 from noa_perf.cache.journal import Journal
 from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.link import Link
+from noa_perf.cache.tiers.locks import LocalLocks
 from noa_perf.cache.tiers.memory import FOREVER, OVERHEAD, Data, Memory, Space, SpaceName
-from noa_perf.cache.tiers.wishes import Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
+from noa_perf.cache.tiers.wishes import SCANNED, Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Script
 from noa_perf.metrics import recorder
@@ -34,7 +35,7 @@ MISSING: Any = object()
 _ADD_TO = Script(
     """
     local held = redis.call('GET', KEYS[1])
-    if not held then return {'missing'} end
+    if not held and ARGV[2] == '0' then return {'missing'} end
     local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
     if type(sum) == 'table' then return {'other', held} end
     return {'sum', redis.call('GET', KEYS[1])}
@@ -87,10 +88,6 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _set(key: str, payload: bytes, seconds: float | None) -> tuple[str | bytes | int, ...]:
-    return ("SET", key, payload) if seconds is None else ("SET", key, payload, "PX", _milliseconds(seconds))
-
-
 class Stack:
     """The tiers of one location, as one cache; every method but :meth:`run` and :meth:`arun` returns a story."""
 
@@ -103,12 +100,14 @@ class Stack:
         self.memory = memory
         self.link = link
         self.codec = codec
+        self.clock = clock
         self.now = clock.monotonic
         self.groups = Groups()
         self.refused: dict[str, int] = {}
         """Entries in Redis that were of no use, by reason."""
         self.told = Told()
         self.journal = Journal(self._replay)
+        self.locks = LocalLocks(clock)
         memory.group = group_of
 
     def run(self, story: Story[T]) -> T:
@@ -196,6 +195,11 @@ class Stack:
 
     # Writing
 
+    @staticmethod
+    def setting(key: str, payload: bytes, seconds: float | None) -> tuple[str | bytes | int, ...]:
+        """Return the command that stores an entry."""
+        return ("SET", key, payload) if seconds is None else ("SET", key, payload, "PX", _milliseconds(seconds))
+
     def write(self, spot: Spot, value: Any, seconds: float | None) -> Story[None]:
         """Store a value for ``seconds`` (None: for ever; none left: it is deleted)."""
         entry = self._prepare(spot, value)
@@ -208,7 +212,7 @@ class Stack:
             return
         started, epoch = self.now(), self.memory.epoch(spot.name)
         try:
-            yield Command(_set(spot.key, entry.payload, seconds))
+            yield Command(self.setting(spot.key, entry.payload, seconds))
         except Unavailable:
             self._remember_alone(spot, entry, seconds)
         else:
@@ -230,7 +234,7 @@ class Stack:
         epochs = [self.memory.epoch(spot.name) for spot, _ in entries.values()]
         replies: list[Any]
         try:
-            replies = yield Batch([_set(spot.key, entry.payload, seconds) for spot, entry in entries.values()])
+            replies = yield Batch([self.setting(spot.key, entry.payload, seconds) for spot, entry in entries.values()])
         except Unavailable as error:
             replies = [error] * len(entries)
         failed = []
@@ -253,7 +257,7 @@ class Stack:
         started, epoch = self.now(), self.memory.epoch(spot.name)
         if not self.journal.holds(spot.key):
             try:
-                stored = bool((yield Command((*_set(spot.key, entry.payload, seconds), "NX"))))
+                stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), "NX"))))
             except Unavailable:
                 pass
             else:
@@ -314,18 +318,18 @@ class Stack:
         there = replies[1]
         return not isinstance(there, Exception) and bool(there)
 
-    def increase(self, spot: Spot, by: Any) -> Story[Any]:
-        """Add ``by`` to a number and return the sum, or :data:`MISSING` where there is no such key.
+    def increase(self, spot: Spot, by: Any, *, make: bool = False) -> Story[Any]:
+        """Add ``by`` to a number and return the sum; where there is none, :data:`MISSING`, or ``make`` it.
 
         In one step where it is an integer of 64 bits; else it is read, added to and written, as Django's own does.
         """
         if self.link is None:
             return self._increase_in_memory(spot, by)
         if self.journal.holds(spot.key):
-            return self._increase_while_away(spot, by)
+            return self._increase_while_away(spot, by, make)
         try:
             if type(by) is int:
-                told, *rest = yield Lua(_ADD_TO, (spot.key,), (by,))
+                told, *rest = yield Lua(_ADD_TO, (spot.key,), (by, int(make)))
                 if told == b"missing":
                     return MISSING
                 if told == b"sum":
@@ -333,7 +337,7 @@ class Stack:
                     return int(rest[0])
             return (yield from self._increase_other(spot, by))
         except Unavailable:
-            return self._increase_while_away(spot, by)
+            return self._increase_while_away(spot, by, make)
 
     def _increase_other(self, spot: Spot, by: Any) -> Story[Any]:
         payload = yield Get(spot.key)
@@ -361,11 +365,11 @@ class Stack:
             if mine(name):
                 self.memory.clear(space)
 
-    def _delete_matching(self, pattern: str) -> Story[int]:
+    def _delete_matching(self, pattern: str, batch: int = SCANNED) -> Story[int]:
         many = 0
         place: tuple[int, int] | None = (0, 0)
         while place is not None:
-            keys, place = yield Scan(pattern, place)
+            keys, place = yield Scan(pattern, place, batch)
             if keys:
                 replies = yield Batch([("UNLINK", key) for key in keys])
                 many += sum(reply for reply in replies if not isinstance(reply, Exception))
@@ -424,9 +428,11 @@ class Stack:
         self._note([spot])
         return not self.options.keeps or self._remember(spot, entry, self.now(), seconds, only_if=only_if)
 
-    def _increase_while_away(self, spot: Spot, by: Any) -> Any:
+    def _increase_while_away(self, spot: Spot, by: Any, make: bool) -> Any:
         # A counter that nobody can read now counts from nothing: the view that adds to it is not to fail.
         if self._usable_while_away(spot) is None:
+            if make:
+                self._remember_alone(spot, self._prepare(spot, by), None)
             return by
         self._note([spot])
         return self._increase_in_memory(spot, by)

@@ -159,14 +159,13 @@ OTHER: dict[str, Any] = {
 }
 """What only a pickle keeps."""
 
-OPEN = pathlib.Path(__file__).open(encoding="utf-8")  # as long as the process
 NEVER: dict[str, Callable[[], Any]] = {
     "lambda": lambda: lambda: None,
     "lambda within": lambda: {"a": [lambda: None]},
     "nested function": lambda: sites.returning(1),
     "generator": lambda: (n for n in range(3)),
     "generator within": lambda: [1, (n for n in range(3))],
-    "open file": lambda: OPEN,
+    "open file": lambda: sys.__stderr__,
     "memoryview": lambda: memoryview(b"abc"),
     "memoryview within": lambda: {"a": [memoryview(b"abc")]},
     "module": lambda: math,

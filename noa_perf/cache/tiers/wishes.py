@@ -11,6 +11,10 @@ T = TypeVar("T")
 Argument = str | bytes | int
 
 
+SCANNED = 500
+"""Keys that a server looks at for one SCAN."""
+
+
 class Get(NamedTuple):
     """Asks for the bytes of one key, or None."""
 
@@ -49,7 +53,7 @@ class Scan(NamedTuple):
     pattern: str
     place: tuple[int, int] | None = (0, 0)
     """Number of the node, and Redis' own cursor there."""
-    batch: int = 500
+    batch: int = SCANNED
 
 
 Wish = Get | GetMany | Command | Batch | Lua | Scan

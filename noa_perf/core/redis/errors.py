@@ -22,6 +22,9 @@ ERRORS: tuple[type[Exception], ...] = (
 )
 """What a call may raise; nothing where redis-py is not installed."""
 
+LOCK_ERROR: type[Exception] = Exception if _theirs is None else _theirs.LockError
+"""What redis-py raises where a lock could not be had, for an error of ours to be one too."""
+
 _CODES: dict[str, Kind] = {
     "OOM": "oom",
     "READONLY": "readonly",
