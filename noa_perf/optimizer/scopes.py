@@ -51,16 +51,18 @@ class Hit:
         """Add ``seconds`` of waiting for ``rows``: a list, or None where nothing came."""
         if self.outer is not None:
             self.outer.fetched(seconds, rows)
-        with self.scope.lock:
-            if self.settled:
+        if self.settled:
+            with self.scope.lock:
                 self._fetched_late(seconds, rows)
-                return
-            self.fetch += seconds
-            if rows:
-                group = self.group
-                if group is not None and not group.rows and not self.rows:
-                    group.wide = _wide_columns(rows[0])
-                self.rows += len(rows)
+            return
+        # One cursor is read by one thread, and nobody else touches what is not settled: no lock is needed. Who settles
+        # it meanwhile, in another thread, may miss this one fetch.
+        self.fetch += seconds
+        if rows:
+            group = self.group
+            if group is not None and not group.rows and not self.rows:
+                group.wide = _wide_columns(rows[0])
+            self.rows += len(rows)
 
     def broke(self) -> None:
         """Count this query as failed: reading its rows raised."""
