@@ -8,8 +8,9 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core import checks
 
-from noa_perf.cache import options, registry
+from noa_perf.cache import moving, options, registry
 from noa_perf.cache.conf import settings
+from noa_perf.cache.redis_api import reverse_key_function
 from noa_perf.core import conf, redis
 from noa_perf.core.checks import KINDS, SETTINGS_CHECKS, check_section
 
@@ -20,6 +21,7 @@ CHECKS: Mapping[str, str] = {
     **SETTINGS_CHECKS,
     "E005": "LOCATION leads to a Redis, and redis-py is not installed.",
     "E006": "SERIALIZER cannot be imported.",
+    "E007": "REVERSE_KEY_FUNCTION cannot be imported.",
     "W001": "Pickles without a signature are read: whoever can write to that Redis can run code here.",
     "W002": "There is an ASGI application, and the middleware that limits a request's time for the cache is missing.",
     "W003": "An option of another package has no meaning here and is left out.",
@@ -35,6 +37,8 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
         entry.pop("BACKEND")
         location = entry.pop("LOCATION", "")
         found += [*_check_entry(f"CACHES[{alias!r}]", location, entry)]
+    if registry.aliases():
+        found += [_ignored(problem) for problem in moving.ignored_globals(django_settings)]
     return found
 
 
@@ -43,6 +47,9 @@ def _check_entry(setting: str, location: Any, params: Mapping[str, Any]) -> Iter
         yield checks.Error(problem.message, hint=problem.hint, id=f"{LABEL}.E{KINDS[problem.kind]:03}")
     if registry.is_redis(location):
         yield from _check_redis(setting, location, params)
+    for problem in moving.ignored(options.options_of(params), f'{setting}["OPTIONS"]'):
+        yield _ignored(problem)
+    yield from _check_reverse(setting, params)
     own = options.parse(params, setting)
     if own.serializer:
         yield from _check_serializer(setting, own.serializer, params)
@@ -63,9 +70,22 @@ def _check_redis(setting: str, location: Any, params: Mapping[str, Any]) -> Iter
         )
     for problem in redis.problems(location, options.of_redis(params), setting=setting):
         if problem.kind == "unknown":
-            yield checks.Warning(problem.message, hint=problem.hint, id=f"{LABEL}.W003")
+            yield _ignored(problem)
         else:
             yield checks.Error(problem.message, hint=problem.hint, id=f"{LABEL}.E{KINDS[problem.kind]:03}")
+
+
+def _ignored(problem: conf.Problem) -> checks.Warning:
+    return checks.Warning(problem.message, hint=problem.hint, id=f"{LABEL}.W003")
+
+
+def _check_reverse(setting: str, params: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+    try:
+        reverse_key_function({**params, "OPTIONS": options.options_of(params)})
+    except Exception as error:  # importing runs the site's own code
+        message = f"{setting}: REVERSE_KEY_FUNCTION cannot be imported ({type(error).__name__}: {error})."
+        hint = "Name a function of one key that returns what KEY_FUNCTION was given, or leave it out."
+        yield checks.Error(message, hint=hint, id=f"{LABEL}.E007")
 
 
 def _check_serializer(setting: str, path: str, params: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:

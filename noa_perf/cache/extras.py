@@ -137,6 +137,7 @@ class RedisStack(Stack):
             many = yield from self._delete_matching(area.pattern, batch)
         except Unavailable:
             self.journal.note_clear(area.pattern)
+        self.memory.begin_epoch()  # somebody may have read one of them just before it went
         self._drop_matching(area)
         return many
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from django.core.cache.backends.base import default_key_func
 from django.utils.module_loading import import_string
 
+from noa_perf.cache import moving
 from noa_perf.cache.codecs import compressors
 from noa_perf.cache.codecs.codec import COMPRESS_FROM, installed
 from noa_perf.cache.patterns import escaped
@@ -128,14 +129,7 @@ def shapes(setting: str) -> tuple[Shape[OwnOptions], Shape[MemoryOptions], Shape
 
 OWN = frozenset(OwnOptions.__dataclass_fields__)
 DJANGO = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY", "serializer"})
-DJANGO_REDIS = frozenset({
-    "SERIALIZER", "COMPRESSOR", "COMPRESSOR_KWARGS", "COMPRESSOR_MIN_LENGTH", "PICKLE_VERSION", "IGNORE_EXCEPTIONS",
-    "LOG_IGNORED_EXCEPTIONS", "CLOSE_CONNECTION", "REVERSE_KEY_FUNCTION",
-})  # fmt: skip
-SERIALIZERS = {"pickle": "auto", "json": "json", "msgpack": "msgpack"}
-"""The codec for each of django-redis's serializers, by the module's name."""
-COMPRESSORS = {"identity": "none", "zlib": "zlib", "lz4": "lz4", "zstd": "zstd"}
-"""Likewise; for others (gzip, lzma, brotli) ours are used, which are quicker."""
+OF_OTHERS = frozenset({"SERIALIZER", "COMPRESSOR", "REVERSE_KEY_FUNCTION", *moving.OPTIONS, *moving.UNLESS})
 
 
 def parse(params: Mapping[str, Any], setting: str) -> CacheOptions:
@@ -177,7 +171,7 @@ def options_of(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def of_redis(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the OPTIONS that are for Redis."""
-    return {key: value for key, value in options_of(params).items() if key not in OWN | DJANGO | DJANGO_REDIS}
+    return {key: value for key, value in options_of(params).items() if key not in OWN | DJANGO | OF_OTHERS}
 
 
 def problems(params: Mapping[str, Any], setting: str) -> list[Problem]:
@@ -253,10 +247,8 @@ def _codec(given: Mapping[str, Any], own: OwnOptions) -> tuple[str, str]:
     named = given.get("SERIALIZER", given.get("serializer"))
     if "codec" in given or not isinstance(named, str):
         return own.codec, ""
-    module, _, _ = named.rpartition(".")
-    if module.startswith(("django_redis.", "django_valkey.", "django.core.cache.")):
-        return SERIALIZERS.get(module.rpartition(".")[2], "auto"), ""
-    return "auto", named
+    ours = moving.serializer(named)
+    return "auto", named if ours is None else ours
 
 
 def _compress(given: Mapping[str, Any], own: OwnOptions) -> str:
@@ -264,7 +256,7 @@ def _compress(given: Mapping[str, Any], own: OwnOptions) -> str:
     if "compress" in given or not isinstance(named, str):
         chosen: str = own.compress
     else:
-        chosen = COMPRESSORS.get(named.rpartition(".")[0].rpartition(".")[2], "auto")
+        chosen = moving.compressor(named)
     package = compressors.package(chosen)
     return chosen if not package or installed(package) else "auto"
 

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from noa_perf.cache import options as reading
 from noa_perf.cache.codecs.codec import Codec
+from noa_perf.cache.exceptions import CacheError
 from noa_perf.cache.extras import RedisStack
 from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.link import Link
@@ -36,6 +37,19 @@ def alias_of(location: Any, params: Mapping[str, Any]) -> str:
 def aliases() -> list[str]:
     """Return the aliases whose backend this is."""
     return [alias for alias, entry in settings.CACHES.items() if entry.get("BACKEND") == BACKEND]
+
+
+def clients(alias: str = "default") -> redis.Clients:
+    """Return the clients of redis-py for the Redis of a cache: ``clients().get().hgetall("k")``; on a loop ``on_loop``.
+
+    They share the cache's connections and its timeouts, and raise what redis-py raises. Raises CacheError where memory
+    is all there is.
+    """
+    entry = settings.CACHES[alias]
+    location = entry.get("LOCATION", "")
+    if not is_redis(location):
+        raise CacheError(f"CACHES[{alias!r}] has no Redis: its LOCATION is no URL.")
+    return redis.clients(redis.parse(location, reading.of_redis(entry), setting=f"CACHES[{alias!r}]"))
 
 
 def stacks() -> list[RedisStack]:

@@ -29,6 +29,8 @@ def told(location: object, **options: object) -> list[str]:
         ("redis://", "localhost", 6379, False, {}),
         ("redis:///3", "localhost", 6379, False, {"db": 3}),
         ("rediss://cache:6380/", "cache", 6380, True, {}),
+        ("valkey://cache/2", "cache", 6379, False, {"db": 2}),
+        ("valkeys://cache:6380", "cache", 6380, True, {}),
         ("redis://:p%40ss@cache/0", "cache", 6379, False, {"password": "p@ss", "db": 0}),
         ("redis://joe:p%2Fq@cache", "cache", 6379, False, {"username": "joe", "password": "p/q"}),
         ("redis://[::1]:6380/1", "::1", 6380, False, {"db": 1}),

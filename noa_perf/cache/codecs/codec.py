@@ -30,19 +30,20 @@ from noa_perf.cache.exceptions import NotCacheable, Refused
 MAGIC = 0xF5
 FORMAT = 1
 RAW, TEXT, JSON, PLAIN, PICKLE, CUSTOM = range(6)
-_RUN = frozenset({PICKLE, CUSTOM})
-"""What may run code when it is loaded: never without a signature."""
 SIGNED, SCHEMA = 1, 2
 KNOWN_FLAGS = SIGNED | SCHEMA
 SIGNATURE = 16
-NUMBERS = range(-(2**63), 2**63)
+BARE_BITS = 13_000
+"""Integers of more are entries like all else: text of that length takes its time."""
 COMPRESS_FROM = 512
 """Bytes from which compressing is tried: below, its time costs more than the wire's."""
 WORTH_IT = 0.9
 """A compressed payload is kept where it is at most this part of what it was."""
 NAMES = ("auto", "json", "msgpack", "pickle")
 
-_BARE = re.compile(rb"-?\d{1,19}\Z")
+_BARE = re.compile(rb"-?\d{1,4000}\Z")
+_BARE_FLOAT = re.compile(rb"-?(?:\d{1,400}(?:\.\d{1,400})?(?:e[+-]?\d{1,4})?|inf|nan)\Z")
+"""django-valkey writes floats so, and INCRBYFLOAT too."""
 _HEAD = struct.Struct("!BBBBB")
 _SIZE = struct.Struct("!I")
 _LENGTH = struct.Struct("!H")
@@ -90,9 +91,10 @@ class Codec:
     ) -> None:
         """Encode with the codec ``name`` (one of :data:`NAMES`), or with ``custom``: an object with dumps and loads.
 
-        Pickles are always signed, and so is what ``custom`` makes, for that may be a pickle too; with ``sign`` all is
-        but integers. What others wrote without a signature is read as a pickle, or by ``custom``, only with
-        ``trust_pickles``. Values of more than ``max_bytes`` are neither written nor read.
+        Pickles are always signed, and so is what ``custom`` makes, for that may be a pickle too, unless it says that it
+        is ``harmless``; with ``sign`` all is but integers. What others wrote without a signature is read as a pickle,
+        or by ``custom``, only with ``trust_pickles``; or by what is harmless. Values of more than ``max_bytes`` are
+        neither written nor read.
         """
         self.alias = alias
         self.name = name
@@ -100,6 +102,8 @@ class Codec:
         self.max_bytes = max_bytes
         self.sign = sign
         self.trust_pickles = trust_pickles
+        self._harmless = bool(getattr(custom, "harmless", False))
+        self._signed = frozenset({PICKLE} if self._harmless else {PICKLE, CUSTOM})
         self._compressor = compressors.named(compress)
         self._compress_from = compress_from
         self._plain = name == "msgpack" or (name == "auto" and plain.available())
@@ -109,7 +113,7 @@ class Codec:
 
         Raises :class:`~noa_perf.cache.exceptions.NotCacheable` where it cannot come back equal and of its type.
         """
-        if type(value) is int and value in NUMBERS:
+        if type(value) is int and value.bit_length() <= BARE_BITS:
             return Encoded(b"%d" % value, Packed(value, None))
         number, body, packed, labels = self._body(key, value)
         if len(body) > self.max_bytes:
@@ -203,7 +207,7 @@ class Codec:
             smaller = self._compressor.compress(body)
             if len(smaller) <= len(body) * WORTH_IT:
                 compressor, size, body = self._compressor.number, _SIZE.pack(len(body)), smaller
-        flags = (SIGNED if self.sign or number in _RUN else 0) | (SCHEMA if labels else 0)
+        flags = (SIGNED if self.sign or number in self._signed else 0) | (SCHEMA if labels else 0)
         head = _HEAD.pack(MAGIC, FORMAT, number, compressor, flags)
         if labels:
             told = labels.encode()
@@ -232,7 +236,7 @@ class Codec:
             head, signature, body = payload[:at], payload[at : at + SIGNATURE], payload[at + SIGNATURE :]
             if not any(hmac.compare_digest(_signature(one, key, head, body), signature) for one in _secrets()):
                 raise Refused("tampered")
-        elif number in _RUN or self.sign:
+        elif number in self._signed or self.sign:
             raise Refused("unsigned")
         else:
             body = payload[at:]
@@ -275,9 +279,16 @@ class Codec:
         """Return what somebody else wrote: a number, or a pickle of django-redis's, Django's or django-valkey's."""
         if _BARE.match(payload):
             return Packed(int(payload), None)
-        if not self.trust_pickles:
+        if _BARE_FLOAT.match(payload):
+            return Packed(float(payload), None)
+        if not (self.trust_pickles or self._harmless):
             raise Refused("unsigned" if payload[:1] == b"\x80" else "format")
-        return Packed(_unwrapped(payload, self.max_bytes), pickle.loads)
+        body = _unwrapped(payload, self.max_bytes)
+        if self.custom is not None:
+            return Packed(body, self.custom.loads)
+        if body[:1] != b"\x80":
+            raise Refused("format")
+        return Packed(body, pickle.loads)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -322,10 +333,10 @@ def _signature(secret: bytes, key: str, head: bytes, body: bytes) -> bytes:
 
 
 def _unwrapped(payload: bytes, most: int) -> bytes:
-    """Return the pickle in what django-redis wrote, whichever of its compressors it used."""
-    if payload[:1] == b"\x80":
-        return payload
+    """Return what django-redis serialised, whichever of its compressors it used."""
     try:
         return compressors.foreign(payload, most)
-    except Exception as error:
+    except LookupError:
+        return payload
+    except Exception as error:  # each library has errors of its own
         raise Refused("format") from error

@@ -89,8 +89,8 @@ def numbered(number: int) -> Compressor | None:
 def foreign(data: bytes, most: int) -> bytes:
     """Return what another package's zlib, gzip, LZMA, bz2, lz4 or Zstandard compressed.
 
-    Raises ValueError where that is too much, or nobody's. Their frames say nothing that could be trusted, so each is
-    unpacked only as far as ``most`` bytes, in no more memory than a few times as much.
+    Raises ValueError where that is too much, LookupError where it is nobody's. Their frames say nothing that could be
+    trusted, so each is unpacked only as far as ``most`` bytes, in no more memory than a few times as much.
     """
     for start, unpack in _FOREIGN:
         if data.startswith(start):
@@ -98,7 +98,7 @@ def foreign(data: bytes, most: int) -> bytes:
             if len(found) > most:
                 raise ValueError(f"more than {most} bytes")
             return found
-    raise ValueError("nobody's format")
+    raise LookupError("nobody's format")
 
 
 def _foreign_lz4(data: bytes, most: int) -> bytes:

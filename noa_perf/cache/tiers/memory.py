@@ -150,10 +150,18 @@ class Memory:
             self._drop(entry)
             return there
 
+    def begin_epoch(self) -> None:
+        """Let nothing be kept that was asked for elsewhere before now, whatever its key."""
+        with self._lock:
+            self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.epochs = [number + 1 for number in self.epochs]
+
     def clear(self, space: Space) -> None:
         """Forget all of a space."""
         with self._lock:
-            self.epochs = [number + 1 for number in self.epochs]
+            self._begin_epoch()
             for entry in list(space.values()):
                 self._drop(entry)
 
@@ -245,7 +253,7 @@ class Memory:
             self._evict_one()
 
     def _clear_all(self) -> None:
-        self.epochs = [number + 1 for number in self.epochs]
+        self._begin_epoch()
         for space in self._spaces.values():
             for entry in list(space.values()):
                 self._forget(entry)

@@ -24,6 +24,8 @@ MAX_CONNECTIONS = 100
 SCHEMES: Mapping[str, tuple[Mode, bool]] = {
     "redis": ("standalone", False),
     "rediss": ("standalone", True),
+    "valkey": ("standalone", False),
+    "valkeys": ("standalone", True),
     "unix": ("standalone", False),
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),
@@ -377,7 +379,7 @@ class _Reader:
         found = self._host(host, 6379)
         if found is None:
             return None
-        return Address(host=found[0], port=found[1], tls=scheme == "rediss", options=Options(options))
+        return Address(host=found[0], port=found[1], tls=SCHEMES[scheme][1], options=Options(options))
 
     def _host(self, written: str, default: int) -> tuple[str, int] | None:
         host, colon, port = written.rpartition(":") if not written.endswith("]") else (written, "", "")
