@@ -257,6 +257,32 @@ def test_equal_settings_are_one_target_and_others_are_not():
     assert parse("redis://cache/1") != parse("redis://cache/2")
 
 
+def test_the_longest_call_counts_each_wait():
+    assert parse("redis://cache").longest_call == WAIT + 2 * TIMEOUT
+    assert parse("redis://cache").longest_exchange == 2 * TIMEOUT
+    options = {"SOCKET_TIMEOUT": 2, "SOCKET_CONNECT_TIMEOUT": 1, "timeout": 4}
+    assert parse("redis://cache", options).longest_call == 7
+    assert parse("redis://cache?socket_timeout=3", options).longest_call == 8
+    assert parse(["redis://cache?socket_timeout=3", "redis://b?socket_timeout=9"], options).longest_call == 14
+    for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT", "timeout"):
+        assert parse("redis://cache", {**options, name: None}).longest_call == 0
+
+
+@pytest.mark.parametrize("url", ["redis://cache?socket_timeout=9", "redis+sentinel://cache/noa", "redis+cluster://a,b"])
+def test_within_lowers_each_wait_that_is_longer(url):
+    options = {"SOCKET_TIMEOUT": 5, "SOCKET_CONNECT_TIMEOUT": None, "timeout": None, "DB": 0}
+    target = parse(url, options)
+    lowered = target.within(0.25)
+    assert lowered.longest_call == 0.75
+    assert target.longest_call == 0
+    assert lowered.within(0.25) is lowered
+    assert lowered.within(0.5) is lowered
+    assert lowered.within(0.1).longest_call == pytest.approx(0.3)
+    short = parse("redis://cache", {"SOCKET_TIMEOUT": 0.1})
+    assert short.within(0.25) is short
+    assert {**short.within(0.05).sentinel_options} == {"socket_connect_timeout": 0.05, "socket_timeout": 0.05}
+
+
 def test_no_secret_is_shown():
     target = parse("redis://joe:secret@cache", {"PASSWORD": "secret", "SENTINEL_KWARGS": {"password": "secret"}})
     assert "secret" not in repr(target) + str(target)

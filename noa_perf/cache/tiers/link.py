@@ -36,19 +36,27 @@ CURES = {
 COUNTED = frozenset({"down", "timeout"})
 """Failures that tell of Redis as a whole; others concern one command, or writes alone."""
 
+SHARE = 0.25
+"""What part of the budget each wait may take: for a connection, to connect, for the reply."""
+
 
 class Link:
     """One process's way to one Redis."""
 
     def __init__(
-        self, target: RedisTarget, *, limit: float, policy: BreakerPolicy, alias: str, clock: Clock = SYSTEM
+        self, target: RedisTarget, *, limit: float | None, policy: BreakerPolicy, alias: str, clock: Clock = SYSTEM
     ) -> None:
-        """Open nothing yet. ``limit`` is how many seconds of a request may be spent here."""
-        self.target = target
+        """Open nothing yet. ``limit`` is how many seconds of a request may be spent here; None or 0 sets none."""
+        self.limit = limit or float("inf")
+        self.target = target.within(limit * SHARE) if limit else target
+        self.clamped = self.target != target
+        """Whether the settings let one wait for Redis take more than a quarter of the budget, and it was cut to that.
+
+        Without that the longest wish would fit into no budget, and each would be refused.
+        """
         self.alias = alias
-        self.limit = limit
-        self._clients = redis.clients(target)
-        self.reserve = target.longest_call
+        self._clients = redis.clients(self.target)
+        self.reserve = self.target.longest_call
         """Seconds that one wish may take at worst: it is not begun where less is left of the budget."""
         self.clock = clock
         self.breaker = CircuitBreaker(policy, clock=clock, name=alias)
@@ -60,6 +68,12 @@ class Link:
         self.buckets: dict[int, int] = {}
         """Answers by how long they took: ``n`` is below ``2**n`` µs."""
         self._told: set[str] = set()
+        if self.clamped:
+            message = (
+                "noa_perf.cache: CACHES[%r] lets one wait for Redis take more than a quarter of OPTIONS['budget'] "
+                "(%s s); each takes %s s at most."
+            )
+            logger.info(message, alias, limit, self.limit * SHARE)
 
     def run(self, story: Story[T]) -> T:
         """Return what the story comes to."""

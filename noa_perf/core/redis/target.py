@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -18,6 +18,8 @@ TIMEOUT = 0.25
 """Seconds that connecting, and waiting for a reply, may take where the settings say nothing."""
 WAIT = 0.25
 """Seconds to wait for a free connection where the settings say nothing."""
+TIMEOUTS = ("socket_connect_timeout", "socket_timeout")
+"""What redis-py calls those two."""
 MAX_CONNECTIONS = 100
 """Connections that a process may hold to one server where the settings say nothing."""
 
@@ -172,9 +174,32 @@ class RedisTarget:
 
     @property
     def longest_call(self) -> float:
-        """Seconds that connecting and waiting for one reply may take together; 0 where the settings set no limit."""
-        limits = [self.options.get(name, TIMEOUT) for name in ("socket_connect_timeout", "socket_timeout")]
-        return 0.0 if None in limits else float(sum(limits))
+        """Seconds that one command may take at worst; 0 where the settings set no limit.
+
+        That is: to wait for a free connection, to connect, and to wait for the reply. Three things come on top of it. A
+        connection's first command waits for the replies to its handshake too. Sentinels are asked one after the other
+        where a connection is made, each within timeouts of its own. A Cluster whose nodes do not answer is asked for
+        them, which ends after :attr:`longest_exchange` and one node more.
+        """
+        return _total([self.wait, *(self._longest(name) for name in TIMEOUTS)])
+
+    @property
+    def longest_exchange(self) -> float:
+        """Seconds to connect and to wait for the reply; 0 where the settings set no limit."""
+        return _total([self._longest(name) for name in TIMEOUTS])
+
+    def within(self, seconds: float) -> RedisTarget:
+        """Return the same Redis, for whose every wait at most ``seconds`` are allowed: itself, where that is so."""
+        wait = seconds if self.wait is None else min(self.wait, seconds)
+        addresses = tuple(replace(one, options=_lowered(one.options, seconds)) for one in self.addresses)
+        options, asking = (_lowered(one, seconds, TIMEOUT) for one in (self.options, self.sentinel_options))
+        lowered = replace(self, options=options, sentinel_options=asking, addresses=addresses, wait=wait)
+        return self if lowered == self else lowered
+
+    def _longest(self, name: str) -> float | None:
+        """Return the longest that any of the servers is waited for; None where that is for ever."""
+        limits = [one.options.get(name, self.options.get(name, TIMEOUT)) for one in self.addresses]
+        return None if None in limits else float(max(limits))
 
     def __str__(self) -> str:
         places = ",".join(one.path or f"{one.host}:{one.port}" for one in self.addresses)
@@ -198,6 +223,19 @@ def problems(location: Any, options: Mapping[str, Any] | None = None, *, setting
     reader = _Reader(setting)
     reader.read(location, options or {})
     return [*reader.wrong, *reader.ignored]
+
+
+def _total(limits: list[float | None]) -> float:
+    """Return the sum; 0 where one of them is no limit."""
+    given = [limit for limit in limits if limit is not None]
+    return float(sum(given)) if len(given) == len(limits) else 0.0
+
+
+def _lowered(options: Options, seconds: float, default: float = 0.0) -> Options:
+    """Return them with no timeout beyond ``seconds``; ``default`` is what holds where they say nothing."""
+    given = {name: options.get(name, default) for name in TIMEOUTS}
+    beyond = {name: seconds for name, value in given.items() if value is None or value > seconds}
+    return Options({**options, **beyond}) if beyond else options
 
 
 class _Reader:
