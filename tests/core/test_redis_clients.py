@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -17,6 +18,7 @@ import pytest
 import redis as driver
 from asgiref.sync import async_to_sync
 
+from noa_perf.core.clock import ManualClock
 from noa_perf.core.redis import (
     ERRORS,
     Clients,
@@ -464,7 +466,7 @@ def test_a_child_is_not_held_up_by_what_the_parents_threads_held(server):
     found = Clients(parse(server.urls()["primary"], {"CONNECTION_POOL_KWARGS": {"max_connections": 1}}))
     pool = found.get().connection_pool
     held = pool.get_connection()
-    with found._lock, pool._lock, pool._fork_lock:
+    with found._discovery._lock, pool._lock, pool._fork_lock:
 
         def child() -> bool:
             answered = found.get().ping() and Clients(found.target).get().ping()
@@ -808,3 +810,82 @@ def test_a_listeners_connection_is_outside_the_pool(anywhere):
         connection.send_command("CLIENT", "TRACKING", "ON", "BCAST")
         assert connection.read_response() == b"OK"
         connection.disconnect()
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """A Cluster each of whose three nodes takes connections and says nothing."""
+    nodes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    yield "redis+cluster://" + ",".join(f"127.0.0.1:{node.getsockname()[1]}" for node in nodes)
+    for node in nodes:
+        node.close()
+
+
+LIMITS = {"SOCKET_TIMEOUT": 0.1, "SOCKET_CONNECT_TIMEOUT": 0.1}
+SLACK = 0.3
+"""Seconds that a loaded machine may take on top."""
+
+
+def timed(call: Any) -> float:
+    begun = time.monotonic()
+    with pytest.raises(ERRORS):
+        call()
+    return time.monotonic() - begun
+
+
+def test_a_cluster_that_hangs_holds_nobody_for_long(hanging):
+    found = Clients(parse(hanging, LIMITS))
+    with ThreadPoolExecutor(20) as pool:
+        waits = [one.result() for one in [pool.submit(timed, found.get) for _ in range(20)]]
+    assert max(waits) < 2 * found.target.longest_exchange + SLACK
+
+
+def test_tasks_are_not_held_by_one_either(hanging):
+    found = Clients(parse(hanging, LIMITS))
+
+    async def ask() -> float:
+        begun = time.monotonic()
+        with pytest.raises(ERRORS):
+            await found.on_loop().get("k")
+        return time.monotonic() - begun
+
+    async def main() -> list[float]:
+        first = await asyncio.gather(*(ask() for _ in range(20)))
+        return [max(first), await ask()]
+
+    with no_warnings():
+        first, second = asyncio.run(main())
+    assert first < 2 * found.target.longest_exchange + SLACK
+    assert second < 0.05
+
+
+def test_nodes_that_did_not_answer_are_asked_again_after_a_moment(hanging):
+    clock = ManualClock()
+    found = Clients(parse(hanging, LIMITS), clock)
+    assert timed(found.get) >= 0.1
+    assert timed(found.get) < 0.05
+    clock.advance(0.2)
+    assert timed(found.get) >= 0.1
+
+
+def test_a_cluster_that_freezes_holds_a_call_for_a_bounded_time():
+    with own(RedisCluster) as server:
+        found = Clients(parse(server.urls()["cluster"], LIMITS))
+        found.get().set("k", 1)
+        for role in server.roles:
+            server.freeze(role)
+        try:
+            waits = [timed(lambda: found.get().get("k")) for _ in range(3)]
+        finally:
+            for role in server.roles:
+                server.thaw(role)
+        assert max(waits) < 2 * found.target.longest_call + SLACK
+        until(lambda: answers(lambda: found.get().get("k") == b"1"))
+        found.close()
+
+
+def answers(call: Any) -> bool:
+    try:
+        return bool(call())
+    except ERRORS:
+        return False

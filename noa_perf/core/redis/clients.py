@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
+from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.redis.discovery import Discovery
 from noa_perf.core.redis.errors import MissingRedis
 from noa_perf.core.redis.target import RedisTarget
 
@@ -22,26 +23,26 @@ _ON_LOOP = "_noa_perf_redis"
 class Clients:
     """The clients of one Redis in this process. Keep this, not what it returns: a forked child has others."""
 
-    def __init__(self, target: RedisTarget) -> None:
+    _sync: dict[int, Any]
+
+    def __init__(self, target: RedisTarget, clock: Clock = SYSTEM) -> None:
         """Make none yet."""
         self.target = target
-        self._sync: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        self._clock = clock
+        self._begin_anew()
         _all.add(self)
 
     def get(self, role: Role = "primary") -> Any:
         """Return the client of redis-py for this role; with several replicas, one of them by chance.
 
         Raises :class:`~noa_perf.core.redis.MissingRedis`; a Cluster, and it alone, is asked for its nodes here, and
-        may raise what :data:`~noa_perf.core.redis.ERRORS` lists.
+        may raise what :data:`~noa_perf.core.redis.ERRORS` lists, within twice the target's ``longest_call``.
         """
         index = self._index(role)
         client = self._sync.get(index)
         if client is None:
-            with self._lock:
-                client = self._sync.get(index)
-                if client is None:
-                    client = self._sync[index] = _makers().sync_client(self.target, index)
+            make = _makers().sync_client
+            client = self._discovery.run(lambda: self._sync.get(index) or self._kept(index, make(self.target, index)))
         return client
 
     def on_loop(self, role: Role = "primary") -> Any:
@@ -73,8 +74,7 @@ class Clients:
 
     def close(self) -> None:
         """Close this process's connections, those in use too; the next call makes new clients."""
-        with self._lock:
-            closing, self._sync = self._sync, {}
+        closing, self._sync = self._sync, {}
         for client in closing.values():
             _makers().close(client)
 
@@ -87,8 +87,12 @@ class Clients:
         replicas = len(self.target.addresses) - 1
         return random.randint(1, replicas) if replicas > 1 else replicas  # noqa: S311 -- spreads load
 
+    def _kept(self, index: int, client: Any) -> Any:
+        self._sync[index] = client
+        return client
+
     def _begin_anew(self) -> None:
-        self._lock = threading.Lock()
+        self._discovery = Discovery(self.target.longest_exchange, self._clock)
         self._sync = {}
 
 

@@ -101,6 +101,16 @@ def connection_error(error: OSError) -> Any:
     return _theirs.ConnectionError(f"Error on the socket to Redis: {error}")
 
 
+def too_long(message: str) -> Any:
+    """Return redis-py's error for what was not done in time."""
+    return _theirs.TimeoutError(message)
+
+
+def down(message: str) -> Any:
+    """Return redis-py's error for a server that is not to be had."""
+    return _theirs.ConnectionError(message)
+
+
 def is_connection_error(error: Exception) -> bool:
     """Tell whether it says that the connection is gone, rather than slow or full."""
     return isinstance(error, _theirs.ConnectionError) and classify(error) == "down"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +17,8 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from noa_perf.core.redis import pools
+from noa_perf.core.redis.discovery import Discovery, check
+from noa_perf.core.redis.errors import ERRORS
 from noa_perf.core.redis.target import TIMEOUT, Address, RedisTarget
 
 DEFAULTS = {
@@ -39,8 +43,29 @@ class _AsyncCluster(aredis.RedisCluster):
     """redis-py's client, which tasks may begin to use at the same time.
 
     Before it knows the nodes, redis-py's sends each command to any of them; and what closes connections under a
-    command that is on its way makes that fail with an AttributeError.
+    command that is on its way makes that fail with an AttributeError. And nodes that do not answer hold each task for
+    as long as all of them take, one task after the other.
     """
+
+    def __init__(self, discovery: Discovery, **kwargs: Any) -> None:
+        """Ask nobody yet."""
+        super().__init__(**kwargs)
+        self._discovery = discovery
+
+    async def initialize(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask for the nodes, where they are not known, for a bounded time and not over and over."""
+        if not self._initialize:
+            return self
+        self._discovery.refuse()
+        try:
+            async with asyncio.timeout(self._discovery.limit):
+                return await super().initialize(*args, **kwargs)
+        except TimeoutError as error:
+            self._discovery.failed()
+            raise redis.TimeoutError("The nodes of the Cluster take too long to answer.") from error
+        except ERRORS:
+            self._discovery.failed()
+            raise
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         """Send a command to the node that it belongs to."""
@@ -155,7 +180,7 @@ def _cluster(target: RedisTarget) -> Any:
     first, *others = target.addresses
     retries = {"cluster_error_retry_attempts": 0} if _COUNTS_RETRIES else {"retry": Retry(NoBackoff(), 0)}
     # Only a client made from a URL lets its pools be chosen.
-    return redis.RedisCluster(
+    client = redis.RedisCluster(
         url=f"{'rediss' if target.tls else 'redis'}://{_bracketed(first.host)}:{first.port}",
         startup_nodes=[_Node(one.host, one.port) for one in others],
         connection_pool_class=_pool_of(target),
@@ -163,6 +188,17 @@ def _cluster(target: RedisTarget) -> Any:
         **retries,
         **_kwargs(target),
     )
+    # redis-py asks for the nodes anew where one of them fails.
+    manager: Any = client.nodes_manager
+    manager.initialize = _bounded(manager.initialize, Discovery(target.longest_exchange))
+    return client
+
+
+def _bounded(initialize: Callable[..., None], discovery: Discovery) -> Callable[..., None]:
+    def bounded(*args: Any, **kwargs: Any) -> None:
+        discovery.run(lambda: initialize(*args, **kwargs))
+
+    return bounded
 
 
 def _pool_of(target: RedisTarget) -> type[pools.Pool]:
@@ -172,6 +208,10 @@ def _pool_of(target: RedisTarget) -> type[pools.Pool]:
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(wait=target.wait, **kwargs)
 
+        def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+            check()
+            return super().get_connection(*args, **kwargs)
+
     return ClusterPool
 
 
@@ -179,6 +219,7 @@ def _async_cluster(target: RedisTarget) -> Any:
     kwargs = {name: value for name, value in _kwargs(target).items() if name != "redis_connect_func"}
     retries = {"cluster_error_retry_attempts": 0} if _COUNTS_RETRIES else {"retry": AsyncRetry(NoBackoff(), 0)}
     return _AsyncCluster(
+        Discovery(target.longest_exchange),
         # A client that learns of moved slots one by one closes no connection that others use.
         reinitialize_steps=0,
         startup_nodes=[AsyncClusterNode(one.host, one.port) for one in target.addresses],
