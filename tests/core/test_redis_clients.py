@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from noa_perf.core.redis import (
     Script,
     classify,
     clients,
+    fast_batch,
     fast_call,
     fast_get,
     fast_mget,
@@ -889,3 +890,121 @@ def answers(call: Any) -> bool:
         return bool(call())
     except ERRORS:
         return False
+
+
+class Dripper:
+    """A server that says OK to all but GET, MGET and SET: what it replies to these comes in parts, each late."""
+
+    def __init__(self, parts: list[bytes], pause: float) -> None:
+        self._parts, self._pause = parts, pause
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def __enter__(self) -> Dripper:
+        return self
+
+    def __exit__(self, *told: object) -> None:
+        self._server.close()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=(self._server.accept()[0],), daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            while asked := client.recv(65536):
+                if b"GET" not in asked and b"SET" not in asked.replace(b"SETINFO", b""):
+                    client.sendall(b"+OK\r\n" * asked.count(b"*"))
+                    continue
+                for part in self._parts:
+                    client.sendall(part)
+                    time.sleep(self._pause)
+
+
+DRIPPING = [bytes([one]) for one in b"$40\r\n" + b"x" * 40 + b"\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "call"),
+    [
+        (DRIPPING, lambda client: fast_get(client, b"k")),
+        (DRIPPING, lambda client: fast_mget(client, [b"k"])),
+        (DRIPPING, lambda client: fast_call(client, "GET", "k")),
+        ([b"+OK\r\n"] * 40, lambda client: fast_batch(client, [("SET", "k", 1)] * 40)),
+    ],
+    ids=["get", "mget", "call", "batch"],
+)
+def test_a_reply_that_drips_ends_in_time(parts, call):
+    with Dripper(parts, 0.05) as server:
+        found = Clients(parse(server.url, {"SOCKET_TIMEOUT": 0.2}))
+        pool = found.get().connection_pool
+        begun = time.monotonic()
+        with pytest.raises(ERRORS) as caught:
+            call(found.get())
+        assert classify(caught.value) == "timeout"
+        assert time.monotonic() - begun < 0.7
+        assert pool._room.qsize() == found.target.max_connections
+        found.close()
+
+
+def test_a_reply_in_parts_leaves_the_sockets_timeout_as_it_was():
+    parts = [b"$2", b"\r\na", b"b\r\n"]
+    with Dripper(parts, 0.01) as server:
+        found = Clients(parse(server.url, {"SOCKET_TIMEOUT": 0.2}))
+        assert fast_get(found.get(), b"k") == b"ab"
+        (connection,) = found.get().connection_pool._available_connections
+        assert connection._sock.gettimeout() == 0.2
+        found.close()
+
+
+def test_a_batch_is_answered_command_by_command(anywhere):
+    client = anywhere.get()
+    assert fast_batch(client, []) == []
+    client.lpush("list", 1)
+    stored, refused, found, none, many = fast_batch(
+        client, [("SET", "k", b"v"), ("INCR", "list"), ("GET", "k"), ("GET", "none"), ("DEL", "k")]
+    )
+    assert stored
+    assert isinstance(refused, driver.ResponseError)
+    assert (found, none, many) == (b"v", None, 1)
+    large = b"x" * 3_000_000
+    assert len(fast_batch(client, [("SET", "k", large), ("GET", "k")])[1]) == len(large)
+    assert len(fast_batch(client, [("GET", f"k{number}") for number in range(3000)])) == 3000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: fast_call(client, "SET", "k", 1),
+        lambda client: fast_batch(client, [("SET", "k", 1), ("GET", "k")]),
+        lambda client: Script("return redis.call('SET', KEYS[1], 1)").run(client, ["k"]),
+        lambda client: client.set("k", 1),
+    ],
+    ids=["call", "batch", "script", "set"],
+)
+def test_a_server_that_became_a_replica_is_left(server, call):
+    with own(Redis) as other:
+        found = Clients(parse(other.urls()["primary"]))
+        client = found.get()
+        pool = client.connection_pool
+        held = [pool.get_connection() for _ in range(3)]
+        for connection in held:
+            pool.release(connection)
+        other.query("primary", "REPLICAOF", "127.0.0.1", server.ports["primary"])
+        with suppress(*ERRORS):
+            call(client)
+        assert [one for one in held if one._sock is not None] == []
+        assert pool._room.qsize() == found.target.max_connections
+
+        async def main() -> None:
+            client = found.on_loop()
+            await asyncio.gather(*(client.get("k") for _ in range(3)))
+            with pytest.raises(ERRORS):
+                await client.set("k", 1)
+            assert not any(one.is_connected for one in client.connection_pool._available_connections)
+            assert client.connection_pool._room._value == found.target.max_connections
+
+        asyncio.run(main())
+        found.close()

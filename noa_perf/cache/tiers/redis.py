@@ -21,7 +21,7 @@ def perform(clients: Clients, wish: Wish) -> Any:
     if isinstance(wish, Lua):
         return wish.script.run(client, wish.keys, wish.arguments)
     if isinstance(wish, Batch):
-        return _filled(client, wish).execute(raise_on_error=False)
+        return redis.fast_batch(client, wish.commands)
     nodes = client.get_primaries() if _is_cluster(clients) else [None]
     where = client if nodes[0] is None else client.get_redis_connection(_node(nodes, wish))
     cursor, keys = where.scan(_cursor(wish), match=wish.pattern, count=wish.batch)

@@ -13,6 +13,13 @@ try:
 except ImportError:  # the extra is not installed
     _theirs = None
 
+NOT_ENOUGH: Any
+try:
+    from redis._parsers.hiredis import NOT_ENOUGH_DATA as NOT_ENOUGH
+except ImportError:  # no redis-py, or one that is built otherwise
+    NOT_ENOUGH = None
+"""What hiredis is told to return for a reply that has not come in full."""
+
 Kind = Literal["down", "timeout", "readonly", "oom", "refused", "data"]
 
 ERRORS: tuple[type[Exception], ...] = (
@@ -119,6 +126,19 @@ def is_connection_error(error: Exception) -> bool:
 def is_reply(reply: object) -> bool:
     """Tell whether a reply is an error to be raised."""
     return isinstance(reply, _theirs.ResponseError)
+
+
+def is_astray(reply: object) -> bool:
+    """Tell whether a reply says that this is not the server to talk to: a replica now, or not ready.
+
+    The name in the settings may lead to another one by now, which only a new connection finds.
+    """
+    if not isinstance(reply, Exception):
+        return False
+    if isinstance(reply, (_theirs.ReadOnlyError, _theirs.BusyLoadingError, _theirs.MasterDownError)):
+        return True
+    found = _CODE.search(str(reply)) if isinstance(reply, _theirs.ResponseError) else None
+    return found is not None and found[1] in {"READONLY", "LOADING", "MASTERDOWN"}
 
 
 def is_noscript(error: Exception) -> bool:

@@ -17,6 +17,8 @@ from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnec
 from redis.connection import ConnectionPool
 from redis.sentinel import SentinelConnectionPool
 
+from noa_perf.core.redis.errors import is_astray
+
 if TYPE_CHECKING:
     _Base = ConnectionPool
     _AsyncBase = AsyncConnectionPool
@@ -88,10 +90,19 @@ class _Bounded(_Base):
         """Take a connection back; close it where an exception ends its use."""
         error = sys.exception()
         # The caller may be handling an error of its own all the while.
-        if error is not None and id(error) != getattr(connection, "noa_perf_error", None) and _unread(error):
+        if error is None or id(error) == getattr(connection, "noa_perf_error", None):
+            self.give(connection)
+        elif is_astray(error):
+            self.leave(connection)
+        elif _unread(error):
             self.drop(connection)
         else:
             self.give(connection)
+
+    def leave(self, connection: Any) -> None:
+        """Close a connection to a server that is not the one to talk to, and all that are idle."""
+        self.drop(connection)
+        self.disconnect_free_connections()
 
     def give(self, connection: Any) -> None:
         """Take a connection back that has no reply to come."""
@@ -198,15 +209,22 @@ class _AsyncBounded(_AsyncBase):
         if connection not in self._in_use_connections:
             return
         error = sys.exception()
+        if id(error) == getattr(connection, "noa_perf_error", None):
+            error = None
         self._in_use_connections.discard(connection)
         try:
-            if (
-                error is not None and id(error) != getattr(connection, "noa_perf_error", None) and _unread(error)
-            ) or _stale(connection):
+            if (error is not None and (_unread(error) or is_astray(error))) or _stale(connection):
                 await connection.disconnect(nowait=True)
+            if is_astray(error):
+                await self.leave()
             self._available_connections.append(connection)
         finally:
             self._room.release()
+
+    async def leave(self) -> None:
+        """Close all connections that are idle: they lead to a server that is not the one to talk to."""
+        for connection in list(self._available_connections):
+            await connection.disconnect(nowait=True)
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close what is idle, and, with ``inuse_connections``, what others use."""
