@@ -18,6 +18,7 @@ from noa_perf.cache.redis_api import RedisMethods, reverse_key_function
 from noa_perf.cache.stack import MISSING, Spot
 from noa_perf.cache.tiers.memory import Space
 from noa_perf.cache.tiers.wishes import Story
+from noa_perf.core.clock import SYSTEM
 
 _UNREMARKABLE = re.compile(r"[^\x00-\x20\x7f]{1,250}\Z")
 """Keys of which Django's own check has nothing to say, found out at once."""
@@ -34,14 +35,24 @@ class TieredCache(RedisMethods, BaseCache):
     def __init__(self, location: Any, params: dict[str, Any]) -> None:
         """Read an entry of CACHES; opens no connection.
 
-        Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used.
+        What cannot be used raises when the cache is: Django makes every cache for its checks, and these are to tell.
         """
         self.alias = registry.alias_of(location, params)
-        self.stack: RedisStack = registry.stack(self.alias, location, params)
-        self._now = self.stack.now
+        try:
+            self.stack: RedisStack = registry.stack(self.alias, location, params)
+            self._reverse = reverse_key_function(params)
+        except Exception as error:  # importing what is named runs the site's own code
+            self.__dict__.pop("stack", None)
+            self._unusable = error
+        self._now = SYSTEM.monotonic
         self._identity: tuple[str, Any, Any] = ("", 1, default_key_func)
-        self._reverse = reverse_key_function(params)
         super().__init__(params)
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise what was wrong with the settings, where that left no stack."""
+        if name == "stack":
+            raise self._unusable
+        raise AttributeError(name)
 
     # What keys are made of may be changed at any time: then all that follows from it is found out anew.
 
@@ -76,7 +87,8 @@ class TieredCache(RedisMethods, BaseCache):
         self._identity = prefix, version, key_func
         self._pattern = reading.pattern(prefix, key_func)
         self._by_name = key_func is default_key_func and type(self).validate_key is BaseCache.validate_key
-        self._near = self.stack.memory.space((prefix, version)) if self._by_name else _NO_SPACE
+        near = self._by_name and "stack" in self.__dict__
+        self._near = self.stack.memory.space((prefix, version)) if near else _NO_SPACE
         """Where :meth:`get` looks first, by the key as it was given."""
 
     def _spot(self, key: Any, version: int | None) -> Spot:

@@ -16,13 +16,18 @@ _WORDS = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
 
 @lru_cache(maxsize=8_192)
 def group_of(key: str) -> str:
-    """Return ``product`` for ``product:7:detail``, ``template.cache.menu`` for that fragment; else ``(other)``."""
+    """Return ``product`` for ``product:7:detail`` and ``product_7``, ``template.cache.menu`` for a fragment.
+
+    Where a key begins with no word, ``(other)``.
+    """
     found = _WORDS.match(key)
     if found is None or "@" in key:
         return OTHER
     words = found[0].split(".")
     if key[found.end() : found.end() + 1].isalnum() or len(words[-1]) > LONGEST_WORD:
-        words.pop()  # half of an identifier
+        last = words.pop()  # half of an identifier
+        if last.endswith("_") and last.strip("_") and len(last) <= LONGEST_WORD:
+            words.append(last.rstrip("_"))
     return ".".join(words) or OTHER
 
 
