@@ -7,15 +7,19 @@ runs on either client. When Redis is not to be had, ``Unavailable`` is thrown in
 from __future__ import annotations
 
 import logging
-from typing import Any, TypeVar
+import signal
+import traceback
+from collections.abc import Iterable
+from typing import Any, NoReturn, TypeVar
 
 from noa_perf.cache import budget
 from noa_perf.cache.budget import Budget
-from noa_perf.cache.tiers.redis import aperform, perform
-from noa_perf.cache.tiers.wishes import Story, Unavailable, Wish
+from noa_perf.cache.tiers.redis import aperform, perform, size
+from noa_perf.cache.tiers.wishes import Batch, Story, Unavailable, Wish
 from noa_perf.core import redis
 from noa_perf.core.breaker import BreakerPolicy, CircuitBreaker
 from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.core.exceptions import NoaPerfError
 from noa_perf.core.histogram import bucket
 from noa_perf.core.redis import RedisTarget
 
@@ -29,6 +33,7 @@ CURES = {
     "readonly": "It is a replica: point LOCATION at the primary, or use Sentinel.",
     "oom": "It is full: raise its maxmemory, or set a maxmemory-policy that evicts.",
     "refused": "It refuses to write: see its log (a full disk, missing replicas, an ACL).",
+    "fault": "This is a fault of noa_perf, or of what the settings name: please report it.",
     "data": "A key holds what a cache does not write: give it a database or a KEY_PREFIX of its own.",
 }
 """What a person can do about each kind of failure."""
@@ -114,9 +119,9 @@ class Link:
         started = self.clock.monotonic()
         try:
             reply = perform(self._clients, wish)
-        except redis.ERRORS as error:
-            raise self._failed(error, started, spent) from error
-        self._succeeded(started, spent)
+        except BaseException as error:
+            self._raise(error, started, spent)
+        self._succeeded(started, spent, wish, reply)
         return reply
 
     async def _ado(self, wish: Wish) -> Any:
@@ -124,9 +129,9 @@ class Link:
         started = self.clock.monotonic()
         try:
             reply = await aperform(self._clients, wish)
-        except redis.ERRORS as error:
-            raise self._failed(error, started, spent) from error
-        self._succeeded(started, spent)
+        except BaseException as error:
+            self._raise(error, started, spent)
+        self._succeeded(started, spent, wish, reply)
         return reply
 
     def _enter(self) -> Budget | None:
@@ -139,9 +144,25 @@ class Link:
             raise self._unavailable("open")
         return spending
 
-    def _succeeded(self, started: float, spending: Budget | None) -> None:
+    def _raise(self, error: BaseException, started: float, spending: Budget | None) -> NoReturn:
+        """Raise :class:`Unavailable` for what went wrong; what ends a task, a thread or the process passes through."""
+        if isinstance(error, redis.ERRORS):
+            raise self._failed(error, started, spending) from error
+        if not self.breaker.closed:
+            self.breaker.failure(self.clock.monotonic() - started)  # a probe cut short has not shown that all is well
+        if not isinstance(error, Exception) or isinstance(error, NoaPerfError) or _by_signal(error):
+            raise error
+        if spending is not None:
+            spending.spent += self.clock.monotonic() - started
+        self._tell("fault", error)
+        raise self._unavailable("fault") from error
+
+    def _succeeded(self, started: float, spending: Budget | None, wish: Wish, reply: Any) -> None:
         seconds = self.clock.monotonic() - started
-        self.breaker.success(seconds)
+        # Bulk takes its time: what drags is judged by one command's share.
+        self.breaker.success(seconds / max(1, size(wish)))
+        if isinstance(wish, Batch):
+            self._note_refusals(reply)
         self.seconds += seconds
         self.calls += 1
         index = bucket(seconds)
@@ -161,6 +182,14 @@ class Link:
         self._tell(kind, error)
         return self._unavailable(kind)
 
+    def _note_refusals(self, replies: Iterable[Any]) -> None:
+        """Count what Redis would not do of a batch that it answered; log the first of each kind."""
+        for reply in replies:
+            if isinstance(reply, Exception):
+                kind = redis.classify(reply)
+                self.failures[kind] = self.failures.get(kind, 0) + 1
+                self._tell(kind, reply)
+
     def _unavailable(self, kind: str) -> Unavailable:
         self.failures[kind] = self.failures.get(kind, 0) + 1
         return Unavailable(kind)
@@ -179,3 +208,10 @@ class Link:
             logger.info("noa_perf.cache: Redis of CACHES[%r] answers again.", self.alias)
         elif new == "open" and old == "closed":
             logger.warning("noa_perf.cache: Redis of CACHES[%r] is left alone for now.", self.alias)
+
+
+def _by_signal(error: BaseException) -> bool:
+    """Tell whether a signal's handler raised it, as the time limit of a worker's task: it is no error of the call."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(handler, "__code__", None) for handler in handlers}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -5,13 +5,14 @@ This package alone imports redis-py. It can be imported without it, and names th
 
 from noa_perf.core.redis.clients import Clients, Role, clients, close_all
 from noa_perf.core.redis.errors import ERRORS, LOCK_ERROR, Kind, MissingRedis, classify, is_astray
-from noa_perf.core.redis.lean import fast_batch, fast_call, fast_get, fast_mget
+from noa_perf.core.redis.lean import MANY, fast_batch, fast_call, fast_get, fast_mget
 from noa_perf.core.redis.scripts import Script
 from noa_perf.core.redis.target import Address, Options, RedisSettingsError, RedisTarget, parse, problems
 
 __all__ = [
     "ERRORS",
     "LOCK_ERROR",
+    "MANY",
     "Address",
     "Clients",
     "Kind",
