@@ -176,10 +176,12 @@ class RedisTarget:
     def longest_call(self) -> float:
         """Seconds that one command may take at worst; 0 where the settings set no limit.
 
-        That is: to wait for a free connection, to connect, and to wait for the reply. Three things come on top of it. A
-        connection's first command waits for the replies to its handshake too. Sentinels are asked one after the other
-        where a connection is made, each within timeouts of its own. A Cluster whose nodes do not answer is asked for
-        them, which ends after :attr:`longest_exchange` and one node more.
+        That is: to wait for a free connection, to connect, and to wait for the reply. Some things come on top of it.
+        What is large, or many commands together, gets more for its reply (``PART`` and ``MANY`` of the short way). A
+        read on a connection that was closed meanwhile is made once more. A connection's first command waits for the
+        replies to its handshake too. Sentinels are asked one after the other where a connection is made, each within
+        timeouts of its own. A Cluster whose nodes do not answer is asked for them, which ends after
+        :attr:`longest_exchange` and one node more.
         """
         return _total([self.wait, *(self._longest(name) for name in TIMEOUTS)])
 
