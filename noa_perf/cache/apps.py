@@ -6,6 +6,8 @@ from django.apps import AppConfig, apps
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
+from noa_perf.core import conf
+
 
 class CacheConfig(AppConfig):
     """Checks CACHES, counts, and limits each request's time for the cache; opens no connection, starts no thread."""
@@ -19,10 +21,12 @@ class CacheConfig(AppConfig):
         """Register checks, health and figures."""
         from noa_perf.cache import budget, metering
         from noa_perf.cache import checks as own
+        from noa_perf.cache import conf as _section  # noqa: F401  (registers the section that enabled() asks)
 
         checks.register(own.check_settings, checks.Tags.caches)
         checks.register(own.check_middleware)
-        budget.install()
+        if conf.enabled("CACHE"):
+            budget.install()
         metering.install()
         if apps.is_installed("noa_perf.metrics"):
             from noa_perf.cache import panels

@@ -13,10 +13,9 @@ from django.db.models import QuerySet
 from noa_perf.cache import options as reading
 from noa_perf.cache import registry
 from noa_perf.cache.exceptions import CacheError
-from noa_perf.cache.extras import RedisStack
 from noa_perf.cache.redis_api import RedisMethods, reverse_key_function
 from noa_perf.cache.stack import MISSING, Spot
-from noa_perf.cache.tiers.memory import Space
+from noa_perf.cache.tiers.memory import FOREVER, Space
 from noa_perf.cache.tiers.wishes import Story
 from noa_perf.core.clock import SYSTEM
 
@@ -37,9 +36,8 @@ class TieredCache(RedisMethods, BaseCache):
 
         What cannot be used raises when the cache is: Django makes every cache for its checks, and these are to tell.
         """
-        self.alias = registry.alias_of(location, params)
         try:
-            self.stack: RedisStack = registry.stack(self.alias, location, params)
+            self.alias, self.stack = registry.stack(location, params)
             self._reverse = reverse_key_function(params)
         except Exception as error:  # importing what is named runs the site's own code
             self.__dict__.pop("stack", None)
@@ -85,21 +83,25 @@ class TieredCache(RedisMethods, BaseCache):
 
     def _identify(self, prefix: str, version: Any, key_func: Any) -> None:
         self._identity = prefix, version, key_func
-        self._pattern = reading.pattern(prefix, key_func)
+        self._pattern = reading.pattern(prefix, key_func, str(version))
         self._by_name = key_func is default_key_func and type(self).validate_key is BaseCache.validate_key
         near = self._by_name and "stack" in self.__dict__
-        self._near = self.stack.memory.space((prefix, version)) if near else _NO_SPACE
+        self._near = self.stack.memory.space((prefix, str(version))) if near else _NO_SPACE
         """Where :meth:`get` looks first, by the key as it was given."""
 
     def _spot(self, key: Any, version: int | None) -> Spot:
         """Return where a key lies. By the name that it was given only where that cannot be ambiguous."""
         made = self.make_key(key, version)
         prefix, _, key_func = self._identity
-        if self._by_name and _UNREMARKABLE.match(made):
-            space = self._near if version is None else self.stack.memory.space((prefix, version))
+        space = self._space_of(prefix, version) if self._by_name and _UNREMARKABLE.match(made) else None
+        if space is not None:
             return Spot(space, key if type(key) is str else str(key), made, self._pattern)
-        self.validate_key(made)
+        if not (self._by_name and _UNREMARKABLE.match(made)):
+            self.validate_key(made)
         return Spot(self.stack.memory.space((prefix, None, key_func)), made, made, self._pattern)
+
+    def _space_of(self, prefix: str, version: int | None) -> Space | None:
+        return self._near if version is None else self.stack.memory.own_space((prefix, str(version)))
 
     def _spots(self, keys: Iterable[Any], version: int | None) -> dict[Any, Spot]:
         return {key: self._spot(key, version) for key in keys}
@@ -108,7 +110,7 @@ class TieredCache(RedisMethods, BaseCache):
         """Return a timeout in seconds, 0 where it is over, None where there is none."""
         if timeout is DEFAULT_TIMEOUT:
             timeout = self.default_timeout
-        return None if timeout is None else max(0, timeout)
+        return None if timeout is None or timeout == FOREVER else max(0, timeout)
 
     def _seconds(self, timeout: Any) -> float | None:
         return self.stack.spread(self.get_backend_timeout(timeout))
@@ -117,8 +119,9 @@ class TieredCache(RedisMethods, BaseCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a key, or ``default``."""
-        if version is None:
-            # What most calls come to: no key is made, no lock taken, and the hit counted on the entry itself.
+        # What most calls come to: no key is made, no lock taken, and the hit counted on the entry itself. What is no
+        # plain text may be equal to one, and yet make another key.
+        if version is None and type(key) is str:
             entry = self._near.get(key)
             if entry is not None:
                 value, load, until, _ = entry.data
@@ -193,7 +196,7 @@ class TieredCache(RedisMethods, BaseCache):
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return the value of a key, or ``default``."""
-        if version is None:
+        if version is None and type(key) is str:
             entry = self._near.get(key)
             if entry is not None:
                 value, load, until, _ = entry.data

@@ -91,7 +91,7 @@ class RedisStack(Stack):
         self.groups.of(spot.name).writes += 1
         if self.link is None:
             return self._remember(spot, entry, self.now(), seconds, only_if=_something)
-        started, epoch = self.now(), self.memory.epoch(spot.name)
+        sent = self._sending(spot)
         if not self.journal.holds(spot.key):
             try:
                 stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), "XX"))))
@@ -99,7 +99,7 @@ class RedisStack(Stack):
                 pass
             else:
                 if stored:
-                    self._arrived_there(spot, entry, started, seconds, epoch)
+                    self._arrived_there(spot, entry, sent, seconds)
                 return stored
         if self._usable_while_away(spot) is None:
             return False

@@ -11,24 +11,23 @@ from noa_perf.metrics.recorder import OTHER
 MAX_GROUPS = 200
 LONGEST_WORD = 24
 
-_WORDS = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*")
+DJANGO = ("views.decorators.cache.cache_page", "views.decorators.cache.cache_header", "template.cache")
+"""What Django's own keys begin with."""
+
+_WORD = re.compile(r"([A-Za-z_]+)[:/|.\-]")
 
 
 @lru_cache(maxsize=8_192)
 def group_of(key: str) -> str:
-    """Return ``product`` for ``product:7:detail`` and ``product_7``, ``template.cache.menu`` for a fragment.
+    """Return ``product`` for ``product:7:detail``, ``template.cache`` for a fragment; else ``(other)``.
 
-    Where a key begins with no word, ``(other)``.
+    A word that nothing follows may be somebody's name as well as a group's: it is none.
     """
-    found = _WORDS.match(key)
-    if found is None or "@" in key:
-        return OTHER
-    words = found[0].split(".")
-    if key[found.end() : found.end() + 1].isalnum() or len(words[-1]) > LONGEST_WORD:
-        last = words.pop()  # half of an identifier
-        if last.endswith("_") and last.strip("_") and len(last) <= LONGEST_WORD:
-            words.append(last.rstrip("_"))
-    return ".".join(words) or OTHER
+    for known in DJANGO:
+        if key.startswith(known):
+            return known
+    found = _WORD.match(key)
+    return found[1] if found is not None and len(found[1]) <= LONGEST_WORD and "@" not in key else OTHER
 
 
 class Counts:

@@ -7,6 +7,7 @@ as deletions, and until they were replayed this process takes nothing from Redis
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -14,10 +15,14 @@ from collections.abc import Callable, Iterable
 
 from noa_perf.cache.patterns import matcher
 
+logger = logging.getLogger("noa_perf.cache")
+
 MOST_KEYS = 100_000
 """Keys that are noted one by one; beyond, everything of the prefix is to be deleted."""
 PATIENCE = (0.05, 1.0)
 """Seconds between tries to replay: at first, and at most. Other processes may read what is older for so long."""
+LINGERS = 2.0
+"""Seconds that the thread waits for more when all was replayed."""
 
 
 class Journal:
@@ -30,6 +35,8 @@ class Journal:
         self._serial = 0
         self.replayed = 0
         """Deletions that arrived after all."""
+        self.faults = 0
+        """Errors of our own while replaying."""
         self.overflowed = 0
         """How often there were too many keys to note."""
         self._keys: dict[str, int] = {}
@@ -39,11 +46,17 @@ class Journal:
 
     def _unlock(self) -> None:
         self._lock = threading.Lock()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
         """Return how many keys and patterns are pending."""
         return len(self._keys) + len(self._clears)
+
+    @property
+    def serial(self) -> int:
+        """The number of the latest note: ask for it before a write is sent, and hand it to :meth:`written`."""
+        return self._serial
 
     def note(self, keys: Iterable[str], pattern: str) -> None:
         """Note keys that may hold something older; if those are too many, all that ``pattern`` matches.
@@ -52,15 +65,16 @@ class Journal:
         """
         with self._lock:
             self._serial += 1
-            if pattern in self._clears:
+            covered = self._clears[pattern][1] if pattern in self._clears else None
+            alone = [key for key in keys if covered is None or not covered(key)]
+            if covered is not None:
                 self._note_clear(pattern)  # once more: the one that is being replayed may be past them
-            else:
-                self._keys.update(dict.fromkeys(keys, self._serial))
-                if pattern and len(self._keys) > self._most:
-                    self.overflowed += 1
-                    self._note_clear(pattern)
-                    matches = self._clears[pattern][1]
-                    self._keys = {key: serial for key, serial in self._keys.items() if not matches(key)}
+            self._keys.update(dict.fromkeys(alone, self._serial))
+            if pattern and len(self._keys) > self._most:
+                self.overflowed += 1
+                self._note_clear(pattern)
+                matches = self._clears[pattern][1]
+                self._keys = {key: serial for key, serial in self._keys.items() if not matches(key)}
         self.ensure()
 
     def note_clear(self, pattern: str) -> None:
@@ -82,11 +96,15 @@ class Journal:
             self.ensure()
         return held
 
-    def written(self, key: str) -> None:
-        """Take note that a newer value arrived: what was pending for its key is so no more."""
+    def written(self, key: str, before: int) -> None:
+        """Take note that a value arrived that was sent when the latest note was ``before``.
+
+        What was noted of its key until then is made up for; what was noted since may be newer, and stays.
+        """
         if self._keys:
             with self._lock:
-                self._keys.pop(key, None)
+                if self._keys.get(key, before + 1) <= before:
+                    del self._keys[key]
 
     def pending(self, most: int = 500) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Return some keys and all patterns to replay, each with the number to hand to :meth:`done`."""
@@ -107,13 +125,24 @@ class Journal:
                     self.replayed += 1
 
     def ensure(self) -> None:
-        """Have a thread replay what is pending, if none does."""
+        """Have a thread replay what is pending; where none can be started, the next call tries again."""
+        self._wake.set()
+        if self._thread is not None:
+            return
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=_replay_until_empty, args=(weakref.ref(self),), name="noa-perf-cache-journal", daemon=True
+                thread = threading.Thread(
+                    target=_replay_until_empty,
+                    args=(weakref.ref(self), self._wake),
+                    name="noa-perf-cache-journal",
+                    daemon=True,
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # too many threads, or the interpreter ends
+                    logger.debug("noa_perf.cache: the journal's thread could not be started (%s)", error)
+                else:
+                    self._thread = thread
 
     def retire(self) -> bool:
         """Let the thread go if nothing is pending; decided under the lock, so that whoever notes more starts one."""
@@ -125,19 +154,39 @@ class Journal:
 
     def replay(self) -> bool:
         """Try to replay all now; tell whether nothing is left. Raises nothing."""
-        return not len(self) or (self._replay(self) and not len(self))
+        if not len(self):
+            return True
+        try:
+            return self._replay(self) and not len(self)
+        except Exception as error:
+            self.faults += 1
+            if self.faults == 1:
+                message = "noa_perf.cache: what Redis missed could not be replayed (%s); it is tried again; logged once"
+                logger.exception(message, type(error).__name__)
+            return False
 
 
-def _replay_until_empty(held: weakref.ref[Journal]) -> None:
-    wait, most = PATIENCE
+def _replay_until_empty(held: weakref.ref[Journal], wake: threading.Event) -> None:
     pause = threading.Event()
+    wait, most = PATIENCE
     while True:
+        wake.clear()
         journal = held()
-        if journal is None or (journal.replay() and journal.retire()):
+        if journal is None:
             return
-        del journal  # whoever made it may let it go while nobody works on it
-        pause.wait(wait)
-        wait = min(wait * 2, most)
+        done = journal.replay()
+        if not done:
+            del journal  # whoever made it may let it go while nobody works on it
+            pause.wait(wait)
+            wait = min(wait * 2, most)
+            continue
+        wait = PATIENCE[0]
+        del journal
+        # More may come soon, as where Redis is full: a thread for each would be one too many.
+        if not wake.wait(LINGERS):
+            journal = held()
+            if journal is None or journal.retire():
+                return
 
 
 _all: weakref.WeakSet[Journal] = weakref.WeakSet()

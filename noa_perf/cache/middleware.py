@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from noa_perf.cache import budget
+from noa_perf.core import conf
 
 
 class CacheBudgetMiddleware:
@@ -18,7 +20,9 @@ class CacheBudgetMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        """Decide once whether this is an async chain."""
+        """Decide once whether this is an async chain; take itself out where the app is switched off."""
+        if not conf.enabled("CACHE"):
+            raise MiddlewareNotUsed
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

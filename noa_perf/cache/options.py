@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from django.core.cache.backends.base import default_key_func
@@ -13,7 +14,7 @@ from django.utils.module_loading import import_string
 from noa_perf.cache import moving
 from noa_perf.cache.codecs import compressors
 from noa_perf.cache.codecs.codec import COMPRESS_FROM, installed
-from noa_perf.cache.patterns import escaped
+from noa_perf.cache.patterns import escaped, matcher
 from noa_perf.core.breaker import BreakerPolicy
 from noa_perf.core.conf import Problem, Shape, bounded
 
@@ -199,15 +200,28 @@ def size(value: int | str) -> int | None:
     return int(float(found[1]) * SIZES[found[2].upper()]) or None
 
 
-def pattern(prefix: str, key_func: Any) -> str:
-    """Return the pattern of all keys with ``prefix``, whatever their version; nothing where keys do not tell."""
+@lru_cache(maxsize=256)
+def pattern(prefix: str, key_func: Callable[..., Any], version: str) -> str:
+    """Return the pattern of all keys with ``prefix``; nothing where keys do not tell.
+
+    With Django's own key function it matches every version that is a number; where the alias' own ``version`` is none,
+    that version alone.
+    """
     if key_func is default_key_func:
-        return f"{escaped(prefix)}:[0-9]*:*"
+        return f"{escaped(prefix)}:{'[0-9]*' if version.isdigit() else escaped(version)}:*"
     try:
-        found = str(key_func("*", escaped(prefix), "*"))
-    except Exception:  # a site's own function may want a number
+        made = str(key_func(_MARK, prefix, _MARK))
+        parts = made.split(_MARK)
+        found = "*".join(map(escaped, parts))
+        own = [str(key_func(key, prefix, number)) for key in ("a", "some:key") for number in (1, 22)]
+        others = str(key_func("a", f"{prefix}x", 1))
+    except Exception:  # a site's own function may want a number, or anything at all
         return ""
-    return found if "*" in found and found.strip("*") else ""
+    tells = made.count(_MARK) and any(map(str.isalnum, parts[0])) and all(map(matcher(found), own))
+    return found if tells and not matcher(found)(others) else ""
+
+
+_MARK = "\0"
 
 
 def _size_problems(given: Mapping[str, Any], name: str, path: str) -> list[Problem]:

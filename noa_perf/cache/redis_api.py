@@ -226,7 +226,7 @@ class RedisMethods(Base):
         version = self.version if version is None else version
         make = self.key_func
         rooms = (
-            Room(self.stack.memory.space((prefix, version)), lambda name: str(make(name, prefix, version))),
+            Room(self.stack.memory.space((prefix, str(version))), lambda name: str(make(name, prefix, version))),
             Room(self.stack.memory.space((prefix, None, make)), lambda name: name),
         )
         return Area(rooms, str(make(search, escaped(prefix), escaped(str(version)))), self._shown(prefix))

@@ -23,15 +23,18 @@ BACKEND = "noa_perf.cache.backend.TieredCache"
 _lock = threading.RLock()
 _stacks: dict[Hashable, RedisStack] = {}
 _links: dict[Hashable, Link] = {}
+_known: dict[str, tuple[Mapping[str, Any], bool, RedisStack]] = {}
+"""By alias: the entry of CACHES as it was read, whether the app was on, and what came of it."""
 
 
-def alias_of(location: Any, params: Mapping[str, Any]) -> str:
-    """Return the alias that an entry of CACHES has: Django does not tell a backend its own."""
+def entry_of(location: Any, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """Return the alias and the entry of CACHES that a backend was made from: Django does not tell it."""
     for alias, entry in settings.CACHES.items():
-        rest = {key: value for key, value in entry.items() if key not in ("BACKEND", "LOCATION")}
-        if entry.get("LOCATION", "") == location and rest == dict(params):
-            return str(alias)
-    return "default"
+        rest = len(entry) - sum(name in entry for name in ("BACKEND", "LOCATION"))
+        same = rest == len(params) and all(entry.get(name) == value for name, value in params.items())
+        if same and entry.get("LOCATION", "") == location:
+            return str(alias), entry
+    return "default", None
 
 
 def aliases() -> list[str]:
@@ -58,15 +61,28 @@ def stacks() -> list[RedisStack]:
         return list(_stacks.values())
 
 
-def stack(alias: str, location: Any, params: Mapping[str, Any]) -> RedisStack:
-    """Return the stack of an entry of CACHES, made when it is first asked for.
+def stack(location: Any, params: Mapping[str, Any]) -> tuple[str, RedisStack]:
+    """Return the alias and the stack of an entry of CACHES, made when it is first asked for.
 
     Raises :class:`~noa_perf.core.redis.RedisSettingsError` where LOCATION or OPTIONS cannot be used, and
     :class:`~noa_perf.core.redis.MissingRedis` where redis-py is not installed.
     """
+    alias, entry = entry_of(location, params)
+    enabled = conf.enabled("CACHE")
+    known = _known.get(alias)
+    # Each thread and each async request makes backends of its own: what the settings mean is read once.
+    if entry is not None and known is not None and known[0] is entry and known[1] == enabled:
+        return alias, known[2]
+    found = _stack(alias, location, params, enabled)
+    if entry is not None:
+        _known[alias] = entry, enabled, found
+    return alias, found
+
+
+def _stack(alias: str, location: Any, params: Mapping[str, Any], enabled: bool) -> RedisStack:
     setting = f"CACHES[{alias!r}]"
     own = reading.parse(params, setting)
-    if not conf.enabled("CACHE"):
+    if not enabled:
         own = replace(own, staleness=0.0, stale_when_down=0.0)
     target = redis.parse(location, reading.of_redis(params), setting=setting) if is_redis(location) else None
     if target is not None and not redis.ERRORS:

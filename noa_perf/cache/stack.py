@@ -32,6 +32,19 @@ T = TypeVar("T")
 MISSING: Any = object()
 """What a story returns for a key that is not there."""
 
+_READ = Script("return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}")
+_READ_MANY = Script(
+    """
+    local told = {}
+    for number, key in ipairs(KEYS) do
+      local value = redis.pcall('GET', key)
+      if type(value) == 'table' then value = false end
+      told[2 * number - 1] = value
+      told[2 * number] = redis.call('PTTL', key)
+    end
+    return told
+    """
+)
 _ADD_TO = Script(
     """
     local held = redis.call('GET', KEYS[1])
@@ -52,6 +65,14 @@ class Spot(NamedTuple):
     key: str
     pattern: str
     """Matches all keys of the same prefix, as Redis writes patterns."""
+
+
+class Sent(NamedTuple):
+    """What was known when a write was sent: who comes after that is newer, whatever arrives first."""
+
+    at: float
+    epoch: tuple[int, int]
+    noted: int
 
 
 class Prepared(NamedTuple):
@@ -148,10 +169,27 @@ class Stack:
         if self.journal.holds(spot.key):
             return self._stale(spot)
         try:
-            payload = yield Get(spot.key)
+            payload, left = (yield from self._ask([spot]))[0]
         except Unavailable:
             return self._stale(spot)
-        return self._arrived(spot, payload, started, epoch)
+        return self._arrived(spot, payload, left, started, epoch)
+
+    def _ask(self, spots: list[Spot]) -> Story[list[tuple[bytes | None, int]]]:
+        """Return bytes and milliseconds left (-1: for ever) of each; the time only where memory is to keep them."""
+        keys = tuple(spot.key for spot in spots)
+        if not self.options.keeps:
+            if len(keys) == 1:
+                return [((yield Get(keys[0])), -1)]
+            return [(payload, -1) for payload in (yield GetMany(keys))]
+        if len(keys) == 1:
+            payload, left = yield Lua(_READ, keys, ())
+            return [(payload, left)]
+        if self.link is not None and self.link.target.mode == "cluster":  # a script's keys have to lie in one slot
+            replies = yield Batch([(command, key) for key in keys for command in ("GET", "PTTL")])
+        else:
+            replies = yield Lua(_READ_MANY, keys, ())
+        told: list[Any] = [None if isinstance(reply, Exception) else reply for reply in replies]
+        return [(told[at], told[at + 1] or 0) for at in range(0, len(told), 2)]
 
     def read_many(self, spots: Mapping[Any, Spot]) -> Story[dict[Any, Any]]:
         """Return the values of those that are there."""
@@ -171,13 +209,13 @@ class Stack:
         if asked:
             started = self.now()
             try:
-                payloads = yield GetMany(tuple(spot.key for spot, _ in asked.values()))
+                told = yield from self._ask([spot for spot, _ in asked.values()])
             except Unavailable:
                 for name, (spot, _) in asked.items():
                     _keep(values, name, self._stale(spot))
             else:
-                for (name, (spot, epoch)), payload in zip(asked.items(), payloads, strict=True):
-                    _keep(values, name, self._arrived(spot, payload, started, epoch))
+                for (name, (spot, epoch)), (payload, left) in zip(asked.items(), told, strict=True):
+                    _keep(values, name, self._arrived(spot, payload, left, started, epoch))
         return values
 
     def has(self, spot: Spot) -> Story[bool]:
@@ -210,13 +248,13 @@ class Stack:
         if self.link is None:
             self._remember(spot, entry, self.now(), seconds)
             return
-        started, epoch = self.now(), self.memory.epoch(spot.name)
+        sent = self._sending(spot)
         try:
             yield Command(self.setting(spot.key, entry.payload, seconds))
         except Unavailable:
             self._remember_alone(spot, entry, seconds)
         else:
-            self._arrived_there(spot, entry, started, seconds, epoch)
+            self._arrived_there(spot, entry, sent, seconds)
 
     def write_many(self, items: Mapping[Any, tuple[Spot, Any]], seconds: float | None) -> Story[list[Any]]:
         """Store several values; returns the names of those that did not arrive in Redis."""
@@ -231,19 +269,19 @@ class Stack:
             for spot, entry in entries.values():
                 self._remember(spot, entry, started, seconds)
             return []
-        epochs = [self.memory.epoch(spot.name) for spot, _ in entries.values()]
+        sendings = [self._sending(spot) for spot, _ in entries.values()]
         replies: list[Any]
         try:
             replies = yield Batch([self.setting(spot.key, entry.payload, seconds) for spot, entry in entries.values()])
         except Unavailable as error:
             replies = [error] * len(entries)
         failed = []
-        for (name, (spot, entry)), epoch, reply in zip(entries.items(), epochs, replies, strict=True):
+        for (name, (spot, entry)), sent, reply in zip(entries.items(), sendings, replies, strict=True):
             if isinstance(reply, Exception):
                 failed.append(name)
                 self._remember_alone(spot, entry, seconds)
             else:
-                self._arrived_there(spot, entry, started, seconds, epoch)
+                self._arrived_there(spot, entry, sent, seconds)
         return failed
 
     def add(self, spot: Spot, value: Any, seconds: float | None) -> Story[bool]:
@@ -254,7 +292,7 @@ class Stack:
         self.groups.of(spot.name).writes += 1
         if self.link is None:
             return self._remember(spot, entry, self.now(), seconds, only_if=_nothing)
-        started, epoch = self.now(), self.memory.epoch(spot.name)
+        sent = self._sending(spot)
         if not self.journal.holds(spot.key):
             try:
                 stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), "NX"))))
@@ -262,7 +300,7 @@ class Stack:
                 pass
             else:
                 if stored:
-                    self._arrived_there(spot, entry, started, seconds, epoch)
+                    self._arrived_there(spot, entry, sent, seconds)
                 return stored
         if self._usable_while_away(spot) is not None:
             return False
@@ -270,6 +308,7 @@ class Stack:
 
     def delete(self, spot: Spot) -> Story[bool]:
         """Delete a key; tell whether it was there."""
+        noted = self.journal.serial
         there = self.memory.drop(spot.space, spot.name)
         if self.link is None:
             return there
@@ -280,7 +319,7 @@ class Stack:
             self.memory.drop(spot.space, spot.name)  # somebody may have read it from Redis before that was noted
             return there
         self.memory.drop(spot.space, spot.name)  # somebody may have read it just before it went
-        self.journal.written(spot.key)
+        self.journal.written(spot.key, noted)
         return bool(many)
 
     def delete_many(self, spots: Iterable[Spot]) -> Story[int]:
@@ -310,13 +349,19 @@ class Stack:
         if self.link is None:
             return self._retime(spot, seconds)
         wish = ("PERSIST", spot.key) if seconds is None else ("PEXPIRE", spot.key, _milliseconds(seconds))
-        try:
-            replies = yield Batch([wish, ("EXISTS", spot.key)])
-        except Unavailable:
-            return self._usable_while_away(spot) is not None and self._retime(spot, seconds)
-        self.memory.drop(spot.space, spot.name)
-        there = replies[1]
-        return not isinstance(there, Exception) and bool(there)
+        if not self.journal.holds(spot.key):
+            try:
+                done, there = yield Batch([wish, ("EXISTS", spot.key)])
+            except Unavailable:
+                pass
+            else:
+                if not isinstance(done, Exception) and not isinstance(there, Exception):
+                    self.memory.drop(spot.space, spot.name)
+                    return bool(there)
+        if self._usable_while_away(spot) is None:
+            return False
+        self._note([spot])  # Redis would keep it for as long as was said before
+        return self._retime(spot, seconds)
 
     def increase(self, spot: Spot, by: Any, *, make: bool = False) -> Story[Any]:
         """Add ``by`` to a number and return the sum; where there is none, :data:`MISSING`, or ``make`` it.
@@ -341,7 +386,7 @@ class Stack:
 
     def _increase_other(self, spot: Spot, by: Any) -> Story[Any]:
         payload = yield Get(spot.key)
-        value = self._arrived(spot, payload, self.now(), self.memory.epoch(spot.name))
+        value = self._arrived(spot, payload, 0, self.now(), self.memory.epoch(spot.name))
         if value is MISSING:
             return MISSING
         entry = self._prepare(spot, value + by)
@@ -469,8 +514,8 @@ class Stack:
         self.groups.of(spot.name).misses += 1
         return MISSING
 
-    def _arrived(self, spot: Spot, payload: bytes | None, started: float, epoch: tuple[int, int]) -> Any:
-        """Return the value of what Redis answered, and keep it for as long as it is fresh."""
+    def _arrived(self, spot: Spot, payload: bytes | None, left: int, started: float, epoch: tuple[int, int]) -> Any:
+        """Return the value of what Redis answered with ``left`` milliseconds to live, and keep it while it is fresh."""
         if payload is None:
             if spot.name in spot.space:
                 self.memory.drop(spot.space, spot.name)  # it is gone: not even while Redis is away is it served
@@ -484,8 +529,10 @@ class Stack:
         self.groups.of(spot.name).far_hits += 1
         if self.options.keeps:
             until = started + self.options.staleness * (1 - random.random() * self.options.jitter)  # noqa: S311
+            expires = FOREVER if left < 0 else started + left / 1_000
             kept = packed if self.options.copies else Packed(value, None)
-            self.memory.fill(spot.space, spot.name, (*kept, until, FOREVER), len(payload), epoch)
+            data = (*kept, min(until, expires), expires)
+            self.memory.fill(spot.space, spot.name, data, copies.size_of(kept), epoch)
         return value
 
     def _prepare(self, spot: Spot, value: Any) -> Prepared:
@@ -493,7 +540,7 @@ class Stack:
         if self.link is not None:
             encoded = self.codec.encode(spot.key, value)
             packed = encoded.packed if self.options.copies else Packed(value, None)
-            return Prepared(packed, len(encoded.payload), encoded.payload)
+            return Prepared(packed, copies.size_of(packed) if self.options.keeps else 0, encoded.payload)
         try:
             packed, size = copies.copied(value) if self.options.copies else copies.shared(value)
         except Exception as error:  # pickling runs anybody's code
@@ -503,14 +550,15 @@ class Stack:
             ) from error
         return Prepared(packed, size, b"")
 
-    def _arrived_there(
-        self, spot: Spot, entry: Prepared, started: float, seconds: float | None, epoch: tuple[int, int]
-    ) -> None:
+    def _arrived_there(self, spot: Spot, entry: Prepared, sent: Sent, seconds: float | None) -> None:
         """Keep in memory what Redis has taken, unless somebody wrote the key meanwhile: who was first is not known."""
-        data = (*entry.packed, *self._times(started, seconds))
-        if not (self.options.keeps and self.memory.fill(spot.space, spot.name, data, entry.size, epoch)):
+        data = (*entry.packed, *self._times(sent.at, seconds))
+        if not (self.options.keeps and self.memory.fill(spot.space, spot.name, data, entry.size, sent.epoch)):
             self.memory.drop(spot.space, spot.name)
-        self.journal.written(spot.key)
+        self.journal.written(spot.key, sent.noted)
+
+    def _sending(self, spot: Spot) -> Sent:
+        return Sent(self.now(), self.memory.epoch(spot.name), self.journal.serial)
 
     def _remember(
         self,

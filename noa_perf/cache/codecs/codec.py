@@ -37,6 +37,8 @@ BARE_BITS = 13_000
 """Integers of more are entries like all else: text of that length takes its time."""
 COMPRESS_FROM = 512
 """Bytes from which compressing is tried: below, its time costs more than the wire's."""
+MOST_HEAD = 70_000
+"""Bytes that may stand before a payload."""
 WORTH_IT = 0.9
 """A compressed payload is kept where it is at most this part of what it was."""
 NAMES = ("auto", "json", "msgpack", "pickle")
@@ -126,6 +128,8 @@ class Codec:
 
         Loading the value may still fail on bytes that are not what they say: use :meth:`load`.
         """
+        if len(payload) > self.max_bytes + MOST_HEAD:
+            raise Refused("too_large")
         if payload[:1] != b"\xf5":
             return self._foreign(payload)
         try:

@@ -27,6 +27,11 @@ def copied(value: Any) -> tuple[Packed, int]:
     return Packed(data, pickle.loads), sys.getsizeof(data)
 
 
+def size_of(packed: Packed) -> int:
+    """Return about how many bytes a packed value takes in memory, whatever it takes elsewhere."""
+    return sys.getsizeof(packed.data) if packed.load is not None else _size(packed.data)
+
+
 def shared(value: Any) -> tuple[Packed, int]:
     """Return ``value`` itself for all readers, and about how many bytes it takes."""
     return Packed(value, None), _size(value)

@@ -26,6 +26,10 @@ PROMOTED_FROM = 1
 MOST_CREDIT = 3
 """Hits that count for an entry when it comes to the end of the main queue."""
 STRIPES = 64
+MOST_GROUPS = 200
+"""Groups that hits are counted for between two tellings; those of further ones are counted for none."""
+MOST_SPACES = 1_000
+"""Spaces that are made for one prefix and version each; a version that comes later shares one with others."""
 AT_ONCE = 500
 """Entries that are looked at under one hold of the lock."""
 FORK_WAITS = 1.0
@@ -102,6 +106,13 @@ class Memory:
         """Return the space called ``name``: to read from; this class alone writes to it."""
         found = self._spaces.get(name)
         return found if found is not None else self._spaces.setdefault(name, {})
+
+    def own_space(self, name: SpaceName) -> Space | None:
+        """Return the same, or None where there are too many already: whoever counts versions up makes ever more."""
+        found = self._spaces.get(name)
+        if found is None and len(self._spaces) < MOST_SPACES:
+            found = self._spaces.setdefault(name, {})
+        return found
 
     def epoch(self, key: str) -> tuple[int, int]:
         """Return what changes with each write of ``key`` (and some others): who fills asks before it reads."""
@@ -206,6 +217,8 @@ class Memory:
         if many:
             entry.told += many
             group = self.group(entry.key)
+            if group not in self._hits and len(self._hits) >= MOST_GROUPS:
+                group = ""
             self._hits[group] = self._hits.get(group, 0) + many
 
     def _enter(self, space: Space, key: str, data: Data, size: int) -> None:
