@@ -182,12 +182,12 @@ class Stack:
                 return [((yield Get(keys[0])), -1)]
             return [(payload, -1) for payload in (yield GetMany(keys))]
         if len(keys) == 1:
-            payload, left = yield Lua(_READ, keys, ())
+            payload, left = yield Lua(_READ, keys, again=True)
             return [(payload, left)]
         if self.link is not None and self.link.target.mode == "cluster":  # a script's keys have to lie in one slot
             replies = yield Batch([(command, key) for key in keys for command in ("GET", "PTTL")])
         else:
-            replies = yield Lua(_READ_MANY, keys, ())
+            replies = yield Lua(_READ_MANY, keys, again=True)
         told: list[Any] = [None if isinstance(reply, Exception) else reply for reply in replies]
         return [(told[at], told[at + 1] or 0) for at in range(0, len(told), 2)]
 

@@ -25,7 +25,8 @@ def perform(clients: Clients, wish: Wish) -> Any:
     if isinstance(wish, GetMany):
         return redis.fast_mget(client, _all_encoded(wish.keys))
     if isinstance(wish, Lua):
-        return wish.script.run(client, _all_encoded(wish.keys), _all_encoded(wish.arguments))
+        keys, arguments = _all_encoded(wish.keys), _all_encoded(wish.arguments)
+        return wish.script.run(client, keys, arguments, again=wish.again)
     if isinstance(wish, Batch):
         return redis.fast_batch(client, [_command(arguments) for arguments in wish.commands])
     nodes = client.get_primaries() if _is_cluster(clients) else [None]

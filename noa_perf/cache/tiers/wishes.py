@@ -44,7 +44,9 @@ class Lua(NamedTuple):
 
     script: Script
     keys: tuple[str, ...]
-    arguments: tuple[Argument, ...]
+    arguments: tuple[Argument, ...] = ()
+    again: bool = False
+    """Whether it only reads, and so may be run twice."""
 
 
 class Scan(NamedTuple):
