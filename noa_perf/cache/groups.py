@@ -9,17 +9,17 @@ from functools import lru_cache
 from noa_perf.metrics.recorder import OTHER
 
 MAX_GROUPS = 200
-LONGEST_WORD = 24
+LONGEST_WORD = 32
 
-DJANGO = ("views.decorators.cache.cache_page", "views.decorators.cache.cache_header", "template.cache")
+DJANGO = ("views.decorators.cache.cache_page", "views.decorators.cache.cache_header", "django.contrib.sessions")
 """What Django's own keys begin with."""
 
-_WORD = re.compile(r"([A-Za-z_]+)[:/|.\-]")
+_WORD = re.compile(r"(template\.cache\.[A-Za-z_]+|[A-Za-z_]*[A-Za-z])(?:[:/|.\-]|_\d)")
 
 
 @lru_cache(maxsize=8_192)
 def group_of(key: str) -> str:
-    """Return ``product`` for ``product:7:detail``, ``template.cache`` for a fragment; else ``(other)``.
+    """Return ``product`` for ``product:7`` and ``product_7``, ``template.cache.menu`` for a fragment; else ``(other)``.
 
     A word that nothing follows may be somebody's name as well as a group's: it is none.
     """

@@ -15,7 +15,7 @@ from noa_perf.metrics.recorder import OTHER
         ("product_7", "product"),
         ("_7", OTHER),
         ("user_ann7", OTHER),
-        ("menu", "menu"),
+        ("menu", OTHER),
         ("template.cache.menu.d41d8cd98f00b204e9800998ecf8427e", "template.cache.menu"),
         ("views.decorators.cache.cache_page..GET.abc", "views.decorators.cache.cache_page"),
         ("django.contrib.sessions.cacheabcdefghijklmnopqrstuvwxyz012345", "django.contrib.sessions"),

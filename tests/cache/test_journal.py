@@ -91,8 +91,8 @@ def test_a_pattern_holds_all_it_matches(replayer):
 def test_what_was_written_since_is_held_no_more(replayer):
     journal = Journal(replayer)
     journal.note(["a", "b"], "p:*")
-    journal.written("a")
-    journal.written("unknown")
+    journal.written("a", journal.serial)
+    journal.written("unknown", journal.serial)
     assert not journal.holds("a")
     assert journal.holds("b")
 
@@ -218,7 +218,7 @@ def test_whatever_happens_what_redis_missed_is_held_or_was_deleted(steps):
             journal.note_clear(f"{key}:*")
             older.add(f"{key}:1")
         elif step == "written":
-            journal.written(f"{key}:1")
+            journal.written(f"{key}:1", journal.serial)
             older.discard(f"{key}:1")
         else:
             server(journal)

@@ -128,11 +128,13 @@ def test_what_is_for_redis():
 
 
 def test_patterns_of_prefixes():
-    assert pattern("shop", default_key_func) == "shop:[0-9]*:*"
-    assert pattern("a*b", default_key_func) == r"a\*b:[0-9]*:*"
-    assert pattern("p", lambda key, prefix, version: f"{prefix}/{version}/{key}") == "p/*/*"
-    assert pattern("p", lambda key, prefix, version: key) == ""
-    assert pattern("p", lambda key, prefix, version: f"{version + 1}") == ""
+    assert pattern("shop", default_key_func, "1") == "shop:[0-9]*:*"
+    assert pattern("shop", default_key_func, "be*ta") == r"shop:be\*ta:*"
+    assert pattern("a*b", default_key_func, "1") == r"a\*b:[0-9]*:*"
+    assert pattern("p", lambda key, prefix, version: f"{prefix}/{version}/{key}", "1") == "p/*"
+    assert pattern("p", lambda key, prefix, version: key, "1") == ""
+    assert pattern("", lambda key, prefix, version: f"{prefix}/{key}", "1") == ""
+    assert pattern("p", lambda key, prefix, version: f"{version.upper()}", "1") == ""
 
 
 def test_a_location_that_cannot_be_used_names_setting_and_cure():

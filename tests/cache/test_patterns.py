@@ -40,7 +40,8 @@ def test_escaped_text_matches_itself_alone(text, other):
     assert matcher(escaped(text))(other) == (text == other)
 
 
-LETTERS = "ab[]^-*?\\é"
+LETTERS = "ab[]^-*?\\"
+"""Of one byte each: how bytes beyond those compare in a range depends on the server's machine."""
 
 
 @pytest.mark.server
