@@ -140,6 +140,7 @@ def test_a_view_that_fails_ends_its_budget():
     assert budget.current.get() is None
 
 
+@pytest.mark.django_db  # some of Django's checks ask the database what it can do
 def test_commands_have_none():
     call_command("check", verbosity=0)
     assert budget.current.get() is None

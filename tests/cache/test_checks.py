@@ -14,6 +14,7 @@ from noa_perf.cache.checks import CHECKS, MIDDLEWARE
 from noa_perf.cache.registry import BACKEND
 from noa_perf.core import redis
 
+pytestmark = pytest.mark.django_db  # some of Django's own checks ask the database what it can do
 URL = "redis://cache:6379/0"
 
 
