@@ -86,7 +86,7 @@ class OwnOptions:
     sign: bool = False
     """Whether all values are signed, not pickles alone; but integers, which Redis adds to."""
     budget: float = bounded(1.0, least=0.0)
-    """Seconds that a request may spend waiting for Redis; beyond, memory alone answers."""
+    """Seconds that a request may spend waiting for Redis; beyond, memory alone answers. 0: there is no limit."""
     breaker: dict[str, Any] = field(default_factory=dict)
     """When Redis is left alone."""
 

@@ -115,7 +115,7 @@ CACHE_REFUSED = Instrument(
 CACHE_UNAVAILABLE = Instrument(
     name="cache_unavailable_total",
     kind="counter",
-    help="What could not be asked of Redis, by why: down, timeout, open (breaker), budget, readonly, oom, refused.",
+    help="What Redis was not asked or did not do, by why: down, timeout, open, budget, readonly, oom, refused, fault.",
     labels=("alias", "reason"),
 )
 CACHE_REPLAYED = Instrument(
