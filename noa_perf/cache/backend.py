@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
-from django.db.models import QuerySet
+from django.core.exceptions import SynchronousOnlyOperation
 
 from noa_perf.cache import options as reading
 from noa_perf.cache import registry
-from noa_perf.cache.exceptions import CacheError
+from noa_perf.cache.exceptions import CacheError, NotCacheable
 from noa_perf.cache.redis_api import RedisMethods, reverse_key_function
 from noa_perf.cache.stack import MISSING, Spot
 from noa_perf.cache.tiers.memory import FOREVER, Space
 from noa_perf.cache.tiers.wishes import Story
 from noa_perf.core.clock import SYSTEM
+
+T = TypeVar("T")
 
 _UNREMARKABLE = re.compile(r"[^\x00-\x20\x7f]{1,250}\Z")
 """Keys of which Django's own check has nothing to say, found out at once."""
@@ -220,13 +223,13 @@ class TieredCache(RedisMethods, BaseCache):
         xx: bool = False,
     ) -> bool:
         """Do as :meth:`set` does."""
-        await _evaluate(value)
-        return await self.stack.arun(self._setting(self._spot(key, version), value, timeout, nx=nx, xx=xx))
+        return await self._storing(lambda: self._setting(self._spot(key, version), value, timeout, nx=nx, xx=xx), value)
 
     async def aadd(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Store a value unless the key is there; tell whether it was stored."""
-        await _evaluate(value)
-        return await self.stack.arun(self.stack.add(self._spot(key, version), value, self._seconds(timeout)))
+        return await self._storing(
+            lambda: self.stack.add(self._spot(key, version), value, self._seconds(timeout)), value
+        )
 
     async def atouch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Give a key ``timeout`` seconds from now; tell whether it was there."""
@@ -244,8 +247,9 @@ class TieredCache(RedisMethods, BaseCache):
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
         """Store several values; returns the keys that did not arrive in Redis (memory has them for a while)."""
-        await _evaluate(*data.values())
-        return await self.stack.arun(self.stack.write_many(self._items(data, version), self._seconds(timeout)))
+        return await self._storing(
+            lambda: self.stack.write_many(self._items(data, version), self._seconds(timeout)), list(data.values())
+        )
 
     async def adelete_many(  # type: ignore[override]
         self, keys: Iterable[Any], version: int | None = None
@@ -268,6 +272,19 @@ class TieredCache(RedisMethods, BaseCache):
 
     async def aclose(self, **kwargs: Any) -> None:
         """Close nothing, as :meth:`close`: connections are kept for the next request, and go with process or loop."""
+
+    async def _storing(self, begin: Callable[[], Story[T]], value: Any) -> T:
+        """Run a story that stores ``value``; where querysets in it are still to be fetched, once more with their rows.
+
+        Pickling fetches them, which an event loop does not allow; a thread does.
+        """
+        try:
+            return await self.stack.arun(begin())
+        except NotCacheable as error:
+            if not isinstance(error.__cause__, SynchronousOnlyOperation):
+                raise
+        await sync_to_async(pickle.dumps)(value)
+        return await self.stack.arun(begin())
 
     # What they are made of
 
@@ -300,10 +317,3 @@ class TieredCache(RedisMethods, BaseCache):
         if found is MISSING:
             raise ValueError(f"Key '{key}' not found")
         return found
-
-
-async def _evaluate(*values: Any) -> None:
-    """Fetch the rows of querysets, which pickling would do: not to be done on an event loop."""
-    for value in values:
-        if isinstance(value, QuerySet) and value._result_cache is None:
-            await sync_to_async(bool)(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,10 +12,12 @@ from django.core import checks
 from noa_perf.cache import moving, options, registry
 from noa_perf.cache.conf import settings
 from noa_perf.cache.redis_api import reverse_key_function
+from noa_perf.cache.tiers.link import SHARE
 from noa_perf.core import conf, redis
 from noa_perf.core.checks import KINDS, SETTINGS_CHECKS, check_section
 
 LABEL = "noa_perf_cache"
+_ADDRESS = re.compile(r"\[?[\w.:-]+\]?:\d+")
 MIDDLEWARE = "noa_perf.cache.middleware.CacheBudgetMiddleware"
 
 CHECKS: Mapping[str, str] = {
@@ -25,6 +28,8 @@ CHECKS: Mapping[str, str] = {
     "W001": "Pickles without a signature are read: whoever can write to that Redis can run code here.",
     "W002": "There is an ASGI application, and the middleware that limits a request's time for the cache is missing.",
     "W003": "An option of another package has no meaning here and is left out.",
+    "W004": "LOCATION looks like an address, and is taken for the name of a place in memory.",
+    "W005": "A timeout is longer than a quarter of the budget, and is cut to that.",
 }
 """What each id of ``noa_perf_cache`` means, for the reference."""
 
@@ -47,6 +52,12 @@ def _check_entry(setting: str, location: Any, params: Mapping[str, Any]) -> Iter
         yield checks.Error(problem.message, hint=problem.hint, id=f"{LABEL}.E{KINDS[problem.kind]:03}")
     if registry.is_redis(location):
         yield from _check_redis(setting, location, params)
+    elif _ADDRESS.fullmatch(str(location)):
+        yield checks.Warning(
+            f"{setting}: LOCATION {location!r} is no URL, so memory is all there is.",
+            hint=f"For a Redis there, write redis://{location}/0.",
+            id=f"{LABEL}.W004",
+        )
     for problem in moving.ignored(options.options_of(params), f'{setting}["OPTIONS"]'):
         yield _ignored(problem)
     yield from _check_reverse(setting, params)
@@ -73,6 +84,22 @@ def _check_redis(setting: str, location: Any, params: Mapping[str, Any]) -> Iter
             yield _ignored(problem)
         else:
             yield checks.Error(problem.message, hint=problem.hint, id=f"{LABEL}.E{KINDS[problem.kind]:03}")
+    yield from _check_timeouts(setting, location, params)
+
+
+def _check_timeouts(setting: str, location: Any, params: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+    try:
+        target = redis.parse(location, options.of_redis(params), setting=setting)
+    except redis.RedisSettingsError:
+        return  # told of already
+    budget = options.parse(params, setting).budget
+    if budget and target.within(budget * SHARE) != target:
+        yield checks.Warning(
+            f"{setting}: a call may wait longer than a request's whole time for the cache allows; it is cut to "
+            f"{budget * SHARE:g} seconds.",
+            hint='Lower SOCKET_TIMEOUT and SOCKET_CONNECT_TIMEOUT, or raise OPTIONS["budget"] to four times as much.',
+            id=f"{LABEL}.W005",
+        )
 
 
 def _ignored(problem: conf.Problem) -> checks.Warning:

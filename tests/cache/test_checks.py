@@ -47,6 +47,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "E006": ({"options": {"SERIALIZER": "shop.serializers.Nobody"}}, "shop.serializers.Nobody", "dumps"),
     "E007": ({"beside": {"REVERSE_KEY_FUNCTION": "shop.keys.nobody"}}, "REVERSE_KEY_FUNCTION", "KEY_FUNCTION"),
     "W001": ({"options": {"trust_pickles": True}}, "trust_pickles", "expired"),
+    "W004": ({"location": "127.0.0.1:6379"}, "is no URL", "redis://127.0.0.1:6379/0"),
+    "W005": ({"options": {"SOCKET_TIMEOUT": 5}}, "cut to 0.25 seconds", "budget"),
     "W002": ({"ASGI_APPLICATION": "shop.asgi.application"}, "ASGI", MIDDLEWARE),
     "W003": ({"options": {"PICKLE_VERSION": 4}}, "PICKLE_VERSION", "Remove it"),
 }

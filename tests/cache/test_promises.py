@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 import tracemalloc
@@ -21,6 +22,7 @@ from noa_perf.cache.tiers.memory import MOST_GROUPS, MOST_SPACES, Bounds, Memory
 from noa_perf.cache.tiers.wishes import Unavailable
 from noa_perf.metrics.recorder import OTHER
 from tests.cache.test_faults import GUARD, at, cache_at, until
+from tests.library.models import Author
 from tests.servers import get
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis
@@ -294,3 +296,18 @@ def test_for_ever_is_infinitely_long():
     cache = TieredCache("infinite", {"OPTIONS": {}})
     cache.set("k", "value", float("inf"))
     assert cache.get("k") == "value"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_async_view_may_store_what_is_still_to_be_fetched():
+    cache = TieredCache("lazy", {"OPTIONS": {}})
+    Author.objects.create(name="Ann")
+
+    async def view():
+        await cache.aset("page", {"authors": Author.objects.all()})
+        await cache.aset_many({"two": [Author.objects.all()]})
+        assert await cache.aadd("three", Author.objects.all())
+        return await cache.aget("page"), await cache.aget("two"), await cache.aget("three")
+
+    page, two, three = asyncio.run(view())
+    assert [[one.name for one in rows] for rows in (page["authors"], two[0], three)] == [["Ann"]] * 3
