@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
@@ -124,3 +125,13 @@ def _link(alias: str, own: CacheOptions, target: redis.RedisTarget) -> Link:
     if found is None:
         found = _links[identity] = Link(target, limit=own.budget, policy=own.breaker, alias=alias)
     return found
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread that the child has not may have held it
+    for one in list(_stacks.values()):
+        one.forget_counts()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -141,6 +141,15 @@ class Stack:
         recorder.current().begin()
         return run_alone(story) if self.link is None else await self.link.arun(story)
 
+    def forget_counts(self) -> None:
+        """Begin to count anew: what was counted before a fork its parent tells of."""
+        self.groups.drain()
+        self.told.since("refused", self.refused)
+        self.told.since("replayed", {"": self.journal.replayed})
+        if self.link is not None:
+            self.link.drain()
+            self.told.since("failures", self.link.failures)
+
     def reachable(self, ask: bool) -> bool:
         """Tell whether Redis answers; unless to ``ask`` it, whether it is not left alone."""
         if self.link is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import threading
 import tracemalloc
 from enum import Enum
@@ -311,3 +312,16 @@ def test_an_async_view_may_store_what_is_still_to_be_fetched():
 
     page, two, three = asyncio.run(view())
     assert [[one.name for one in rows] for rows in (page["authors"], two[0], three)] == [["Ann"]] * 3
+
+
+def test_a_child_tells_of_what_it_counted_alone():
+    cache = TieredCache("counted", {"OPTIONS": {}})
+    cache.get("product:1")
+    cache.stack.refused["corrupt"] = 3
+    child = os.fork()
+    if child == 0:
+        own = cache.stack
+        told = own.groups.drain() or own.told.since("refused", own.refused) or own.memory.collect()[0]
+        os._exit(bool(told))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert cache.stack.groups.drain()["product"].misses == 1
