@@ -14,8 +14,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 from noa_perf.cache import options as reading
 from noa_perf.cache import registry
 from noa_perf.cache.exceptions import CacheError, NotCacheable
+from noa_perf.cache.near import MISSING, Spot
 from noa_perf.cache.redis_api import RedisMethods, reverse_key_function
-from noa_perf.cache.stack import MISSING, Spot
 from noa_perf.cache.tiers.memory import FOREVER, Space
 from noa_perf.cache.tiers.wishes import Story
 from noa_perf.core.clock import SYSTEM

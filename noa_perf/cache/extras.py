@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from noa_perf.cache.near import MISSING, Spot
 from noa_perf.cache.patterns import matcher
-from noa_perf.cache.stack import MISSING, Spot, Stack
+from noa_perf.cache.stack import Stack
 from noa_perf.cache.tiers.memory import FOREVER, Data, Entry, Space
 from noa_perf.cache.tiers.wishes import Command, Scan, Story, Unavailable
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
-    from noa_perf.cache.stack import Spot
+    from noa_perf.cache.near import Spot
 
     Base = BaseCache
 else:

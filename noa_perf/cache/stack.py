@@ -9,28 +9,23 @@ never undone by what Redis still held.
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from noa_perf.cache.codecs import copies
-from noa_perf.cache.codecs.codec import Codec, Packed
-from noa_perf.cache.exceptions import NotCacheable, Refused
-from noa_perf.cache.groups import Groups, Told, group_of
+from noa_perf.cache.codecs.codec import Codec
+from noa_perf.cache.groups import Told
 from noa_perf.cache.journal import Journal
+from noa_perf.cache.near import MISSING, Near, Prepared, Spot
 from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.link import Link
 from noa_perf.cache.tiers.locks import LocalLocks
-from noa_perf.cache.tiers.memory import FOREVER, OVERHEAD, Data, Memory, Space, SpaceName
+from noa_perf.cache.tiers.memory import Data, Memory, SpaceName
 from noa_perf.cache.tiers.wishes import SCANNED, Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Script
 from noa_perf.metrics import recorder
 
 T = TypeVar("T")
-
-MISSING: Any = object()
-"""What a story returns for a key that is not there."""
 
 _READ = Script("return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}")
 _READ_MANY = Script(
@@ -57,30 +52,12 @@ _ADD_TO = Script(
 # The sum is read again: as a number of Lua's it would be a double, and wrong beyond 2**53.
 
 
-class Spot(NamedTuple):
-    """Where a key lies: in which space of memory under which name, under which key in Redis, among which others."""
-
-    space: Space
-    name: str
-    key: str
-    pattern: str
-    """Matches all keys of the same prefix, as Redis writes patterns."""
-
-
 class Sent(NamedTuple):
     """What was known when a write was sent: who comes after that is newer, whatever arrives first."""
 
     at: float
     epoch: tuple[int, int]
     noted: int
-
-
-class Prepared(NamedTuple):
-    """A value ready to be kept: in memory, and as the bytes of an entry where there is a Redis."""
-
-    packed: Packed
-    size: int
-    payload: bytes
 
 
 def run_alone(story: Story[T]) -> T:
@@ -90,10 +67,6 @@ def run_alone(story: Story[T]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     raise AssertionError("a story asked for Redis where there is none")
-
-
-def _still(was: Data) -> Callable[[Data | None], bool]:
-    return lambda now: now is was
 
 
 def _nothing(data: Data | None) -> bool:
@@ -109,27 +82,18 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-class Stack:
+class Stack(Near):
     """The tiers of one location, as one cache; every method but :meth:`run` and :meth:`arun` returns a story."""
 
     def __init__(
         self, alias: str, options: CacheOptions, memory: Memory, link: Link | None, codec: Codec, clock: Clock = SYSTEM
     ) -> None:
         """Put the tiers together; without a ``link`` memory is all there is."""
-        self.alias = alias
-        self.options = options
-        self.memory = memory
+        super().__init__(alias, options, memory, codec, clock, far=link is not None)
         self.link = link
-        self.codec = codec
-        self.clock = clock
-        self.now = clock.monotonic
-        self.groups = Groups()
-        self.refused: dict[str, int] = {}
-        """Entries in Redis that were of no use, by reason."""
         self.told = Told()
         self.journal = Journal(self._replay)
         self.locks = LocalLocks(clock)
-        memory.group = group_of
 
     def run(self, story: Story[T]) -> T:
         """Return what a story comes to."""
@@ -414,11 +378,6 @@ class Stack:
             self.journal.note_clear(pattern)
         self._clear_memory(mine)
 
-    def _clear_memory(self, mine: Callable[[SpaceName], bool]) -> None:
-        for name, space in self.memory.spaces():
-            if mine(name):
-                self.memory.clear(space)
-
     def _delete_matching(self, pattern: str, batch: int = SCANNED) -> Story[int]:
         many = 0
         place: tuple[int, int] | None = (0, 0)
@@ -458,15 +417,6 @@ class Stack:
         for pattern, alike in itertools.groupby(spots, lambda spot: spot.pattern):
             self.journal.note([spot.key for spot in alike], pattern)
 
-    def _usable_while_away(self, spot: Spot) -> Packed | None:
-        """Return what memory has, fresh or so long past that as ``stale_when_down`` allows."""
-        entry = spot.space.get(spot.name)
-        if entry is None:
-            return None
-        value, load, until, expires = entry.data
-        now = self.now()
-        return Packed(value, load) if expires > now and until + self.options.stale_when_down > now else None
-
     def _stale(self, spot: Spot) -> Any:
         found = self._usable_while_away(spot)
         value = MISSING if found is None else self._unpacked(spot, found)
@@ -491,73 +441,8 @@ class Stack:
         self._note([spot])
         return self._increase_in_memory(spot, by)
 
-    # Memory
-
-    def _fresh(self, spot: Spot) -> Packed | None:
-        entry = spot.space.get(spot.name)
-        if entry is None:
-            return None
-        value, load, until, _ = entry.data
-        if until <= self.now():
-            return None
-        entry.hits += 1
-        return Packed(value, load)
-
-    def _near(self, spot: Spot) -> Any:
-        found = self._fresh(spot)
-        return MISSING if found is None else self._unpacked(spot, found)
-
-    def _unpacked(self, spot: Spot, packed: Packed) -> Any:
-        """Return what memory keeps; what pickles without complaint, and cannot be made anew, is as good as missing."""
-        try:
-            return packed.value()
-        except Exception:
-            self._refuse("corrupt")
-            self.memory.drop(spot.space, spot.name)
-            return MISSING
-
-    def _refuse(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-
-    def _missed(self, spot: Spot) -> Any:
-        self.groups.of(spot.name).misses += 1
-        return MISSING
-
-    def _arrived(self, spot: Spot, payload: bytes | None, left: int, started: float, epoch: tuple[int, int]) -> Any:
-        """Return the value of what Redis answered with ``left`` milliseconds to live, and keep it while it is fresh."""
-        if payload is None:
-            if spot.name in spot.space:
-                self.memory.drop(spot.space, spot.name)  # it is gone: not even while Redis is away is it served
-            return self._missed(spot)
-        try:
-            packed = self.codec.decode(spot.key, payload)
-            value = self.codec.load(packed)
-        except Refused as error:
-            self._refuse(error.reason)
-            return self._missed(spot)
-        self.groups.of(spot.name).far_hits += 1
-        if self.options.keeps:
-            until = started + self.options.staleness * (1 - random.random() * self.options.jitter)  # noqa: S311
-            expires = FOREVER if left < 0 else started + left / 1_000
-            kept = packed if self.options.copies else Packed(value, None)
-            data = (*kept, min(until, expires), expires)
-            self.memory.fill(spot.space, spot.name, data, copies.size_of(kept), epoch)
-        return value
-
-    def _prepare(self, spot: Spot, value: Any) -> Prepared:
-        """Return a value ready to be kept; raises :class:`NotCacheable` where it cannot be."""
-        if self.link is not None:
-            encoded = self.codec.encode(spot.key, value)
-            packed = encoded.packed if self.options.copies else Packed(value, None)
-            return Prepared(packed, copies.size_of(packed) if self.options.keeps else 0, encoded.payload)
-        try:
-            packed, size = copies.copied(value) if self.options.copies else copies.shared(value)
-        except Exception as error:  # pickling runs anybody's code
-            raise NotCacheable(
-                f"CACHES[{self.alias!r}] cannot copy the value of the key {spot.name!r} (pickle: {error}). "
-                'Instead: store plain data, or set OPTIONS["memory"]["isolation"] to "shared".'
-            ) from error
-        return Prepared(packed, size, b"")
+    def _sending(self, spot: Spot) -> Sent:
+        return Sent(self.now(), self.memory.epoch(spot.name), self.journal.serial)
 
     def _arrived_there(self, spot: Spot, entry: Prepared, sent: Sent, seconds: float | None) -> None:
         """Keep in memory what Redis has taken, unless somebody wrote the key meanwhile: who was first is not known."""
@@ -565,53 +450,3 @@ class Stack:
         if not (self.options.keeps and self.memory.fill(spot.space, spot.name, data, entry.size, sent.epoch)):
             self.memory.drop(spot.space, spot.name)
         self.journal.written(spot.key, sent.noted)
-
-    def _sending(self, spot: Spot) -> Sent:
-        return Sent(self.now(), self.memory.epoch(spot.name), self.journal.serial)
-
-    def _remember(
-        self,
-        spot: Spot,
-        entry: Prepared,
-        started: float,
-        seconds: float | None,
-        only_if: Callable[[Data | None], bool] | None = None,
-    ) -> bool:
-        data = (*entry.packed, *self._times(started, seconds))
-        return self.memory.put(spot.space, spot.name, data, entry.size, only_if)
-
-    def _times(self, started: float, seconds: float | None) -> tuple[float, float]:
-        """Return until when what was stored at ``started`` is fresh in memory, and when it expires."""
-        expires = FOREVER if seconds is None else started + seconds
-        return (expires if self.link is None else min(expires, started + self.options.staleness)), expires
-
-    def spread(self, seconds: float | None) -> float | None:
-        """Return a timeout, shortened at random where ``expiry_jitter`` asks for that."""
-        jitter = self.options.expiry_jitter
-        return seconds if not jitter or seconds is None else seconds * (1 - random.random() * jitter)  # noqa: S311
-
-    def _retime(self, spot: Spot, seconds: float | None) -> bool:
-        """Change when a key in memory expires; tell whether it was there."""
-        entry = spot.space.get(spot.name)
-        if entry is None:
-            return False
-        data = entry.data
-        expires = FOREVER if seconds is None else self.now() + seconds
-        until = expires if self.link is None else min(data[2], expires)
-        size = entry.size - OVERHEAD - len(spot.name)
-        return self.memory.put(spot.space, spot.name, (*data[:2], until, expires), size, _still(data))
-
-    def _increase_in_memory(self, spot: Spot, by: Any) -> Any:
-        while True:
-            entry = spot.space.get(spot.name)
-            data = entry.data if entry is not None else None
-            if data is None or data[3] <= self.now():
-                return MISSING
-            value = self._unpacked(spot, Packed(data[0], data[1]))
-            if value is MISSING:
-                return MISSING
-            total = value + by
-            prepared = self._prepare(spot, total)
-            kept = (*prepared.packed, data[2], data[3])
-            if self.memory.put(spot.space, spot.name, kept, prepared.size, _still(data)):
-                return total

@@ -259,7 +259,7 @@ UNDERSTOOD: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", UNDERSTOOD, ids=" ".join)
 def test_what_has_a_meaning_is_not_told_of(given):
-    assert told(given) == []
+    assert [one for one in told(given) if not one.startswith("W005")] == []  # understood, and longer than is good
     assert parse("redis://cache", options.of_redis({"OPTIONS": given})).addresses
 
 
