@@ -105,7 +105,7 @@ def _reasons(failures: dict[str, int]) -> dict[str, int]:
 
 def answering(deep: bool) -> Health:
     """Ask whether Redis of each cache answers; on a probe's request, only whether it did of late."""
-    away = [stack.alias for stack in registry.stacks() if stack.link is not None and not stack.reachable(deep)]
+    away = [stack.alias for stack in registry.serving() if stack.link is not None and not stack.reachable(deep)]
     if away:
         names = ", ".join(map(repr, sorted(set(away))))
         cure = "See the log of noa_perf.cache for why; the site serves from memory meanwhile."

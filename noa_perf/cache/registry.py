@@ -96,6 +96,11 @@ def _stack(alias: str, location: Any, params: Mapping[str, Any], enabled: bool) 
         return found
 
 
+def serving() -> list[RedisStack]:
+    """Return the stacks of the aliases as CACHES names them now, of those that were used."""
+    return [found for alias, (entry, _, found) in list(_known.items()) if settings.CACHES.get(alias) is entry]
+
+
 def is_redis(location: Any) -> bool:
     """Tell whether a LOCATION means a Redis, and not just a name for a place in memory."""
     first = location[0] if isinstance(location, (list, tuple)) and location else location
