@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from benchmarks._cache_subjects import SUBJECTS
 
 DICT = {"id": 7, "name": "A small thing", "price": 9.5, "tags": ["a", "b"]}
 TEXT = "x" * 200
+THREADS = 4
 KEYS = 1_000
 CALLS = 20_000
 BATCHES = 15
@@ -74,7 +76,10 @@ def redis(get: Any, put: Any) -> dict[str, float]:
 
 
 def mixed(get: Any, put: Any) -> dict[str, float]:
-    """Return reads a second (of the clock) where memory has 85 in 100 and Redis the others."""
+    """Return reads a second (of the clock) of four threads where memory has 85 in 100 and Redis the others.
+
+    Of one thread it would be the loopback's latency that is measured: while one waits for Redis the others read on.
+    """
     hot = [f"hot:{number}" for number in range(KEYS)]
     cold = [f"cold:{number}" for number in range(CALLS)]
     for key in (*hot, *cold):
@@ -91,8 +96,12 @@ def mixed(get: Any, put: Any) -> dict[str, float]:
         stack.memory.collect()
         next_cold = iter(cold)
         asked = [choose.choice(hot) if choose.random() < 0.85 else next(next_cold) for _ in range(CALLS)]
+        parts = [threading.Thread(target=loop(get, asked[number::THREADS])) for number in range(THREADS)]
         before = time.perf_counter()
-        loop(get, asked)()
+        for part in parts:
+            part.start()
+        for part in parts:
+            part.join()
         rates.append(CALLS / (time.perf_counter() - before))
         shares.append(sum(stack.memory.collect()[0].values()) / CALLS)
     middle = sorted(range(5), key=rates.__getitem__)[2]

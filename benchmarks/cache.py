@@ -133,7 +133,7 @@ def page(results: Results, found: dict[str, dict[str, float]], missing: dict[str
     many = len(results[OURS, "memory"])
     rate, share = (middle(results, OURS, "mixed", what) for what in ("rate", "share"))
     mixed = f"With {share:.0%} of the reads answered from memory and the others by Redis, "
-    mixed += f"one process and thread reads {rate:,.0f} keys a second."
+    mixed += f"one process of four threads reads {rate:,.0f} keys a second."
     return "\n".join(
         [
             f"{interpreter()}, {many} rounds.",
