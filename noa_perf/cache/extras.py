@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from noa_perf.cache.near import MISSING, Spot
 from noa_perf.cache.patterns import matcher
 from noa_perf.cache.stack import Stack
-from noa_perf.cache.tiers.memory import FOREVER, Data, Entry, Space
+from noa_perf.cache.tiers.memory import FOREVER, Entry, Space
 from noa_perf.cache.tiers.wishes import Command, Scan, Story, Unavailable
 
 Place = tuple[int, int] | None
@@ -27,10 +27,6 @@ class Area(NamedTuple):
     rooms: tuple[Room, ...]
     pattern: str
     shown: Callable[[str], str]
-
-
-def _something(data: Data | None) -> bool:
-    return data is not None
 
 
 class RedisStack(Stack):
@@ -89,22 +85,7 @@ class RedisStack(Stack):
         entry = self._prepare(spot, value)
         if seconds is not None and seconds <= 0:
             return (yield from self.delete(spot))
-        self.groups.of(spot.name).writes += 1
-        if self.link is None:
-            return self._remember(spot, entry, self.now(), seconds, only_if=_something)
-        sent = self._sending(spot)
-        if not self.journal.holds(spot.key):
-            try:
-                stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), "XX"))))
-            except Unavailable:
-                pass
-            else:
-                if stored:
-                    self._arrived_there(spot, entry, sent, seconds)
-                return stored
-        if self._usable_while_away(spot) is None:
-            return False
-        return self._remember_alone(spot, entry, seconds, only_if=_something)
+        return (yield from self._write_if(spot, entry, seconds, "XX", lambda there: there is not None))
 
     def count(self, spot: Spot, by: Any) -> Story[Any]:
         """Add to a number, which is 0 and lives for ever where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from noa_perf.cache.groups import Groups, group_of
 from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.memory import FOREVER, OVERHEAD, Data, Memory, Space, SpaceName
 from noa_perf.core.clock import Clock
+
+logger = logging.getLogger("noa_perf.cache")
 
 MISSING: Any = object()
 """What a story returns for a key that is not there."""
@@ -92,6 +95,9 @@ class Near:
             return MISSING
 
     def _refuse(self, reason: str) -> None:
+        if reason not in self.refused:
+            message = "noa_perf.cache: an entry of CACHES[%r] is of no use (%s) and counts as a miss; logged once"
+            logger.warning(message, self.alias, reason)
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _missed(self, spot: Spot) -> Any:

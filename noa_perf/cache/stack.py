@@ -69,10 +69,6 @@ def run_alone(story: Story[T]) -> T:
     raise AssertionError("a story asked for Redis where there is none")
 
 
-def _nothing(data: Data | None) -> bool:
-    return data is None
-
-
 def _keep(values: dict[Any, Any], name: Any, value: Any) -> None:
     if value is not MISSING:
         values[name] = value
@@ -262,22 +258,28 @@ class Stack(Near):
         entry = self._prepare(spot, value)
         if seconds is not None and seconds <= 0:
             return not (yield from self.has(spot))
+        return (yield from self._write_if(spot, entry, seconds, "NX", lambda there: there is None))
+
+    def _write_if(
+        self, spot: Spot, entry: Prepared, seconds: float | None, condition: str, fits: Callable[[Any], bool]
+    ) -> Story[bool]:
+        """Store what is prepared if Redis' ``condition`` holds, or memory's data (or None) ``fits``; tell if it was."""
         self.groups.of(spot.name).writes += 1
         if self.link is None:
-            return self._remember(spot, entry, self.now(), seconds, only_if=_nothing)
+            return self._remember(spot, entry, self.now(), seconds, only_if=fits)
         sent = self._sending(spot)
         if not self.journal.holds(spot.key):
             try:
-                stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), "NX"))))
+                stored = bool((yield Command((*self.setting(spot.key, entry.payload, seconds), condition))))
             except Unavailable:
                 pass
             else:
                 if stored:
                     self._arrived_there(spot, entry, sent, seconds)
                 return stored
-        if self._usable_while_away(spot) is not None:
+        if not fits(self._usable_while_away(spot)):
             return False
-        return self._remember_alone(spot, entry, seconds, only_if=_nothing)
+        return self._remember_alone(spot, entry, seconds, only_if=fits)
 
     def delete(self, spot: Spot) -> Story[bool]:
         """Delete a key; tell whether it was there."""

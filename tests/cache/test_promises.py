@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import threading
 import tracemalloc
@@ -325,3 +326,12 @@ def test_a_child_tells_of_what_it_counted_alone():
         os._exit(bool(told))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert cache.stack.groups.drain()["product"].misses == 1
+
+
+def test_what_is_of_no_use_is_counted_each_time_and_logged_once(caplog):
+    caplog.set_level(logging.WARNING, "noa_perf.cache")
+    cache = TieredCache("refused", {"OPTIONS": {}})
+    for _ in range(3):
+        cache.stack._refuse("corrupt")
+    assert cache.stack.refused == {"corrupt": 3}
+    assert [record.message.count("corrupt") for record in caplog.records if record.name == "noa_perf.cache"] == [1]
