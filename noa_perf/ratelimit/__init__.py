@@ -1,0 +1,1 @@
+"""Keeps one client from taking what belongs to all, exactly, across every process."""

@@ -1,0 +1,1 @@
+"""The algorithms, each as arithmetic on integers: what Redis does in Lua, memory does here, step by step the same."""

@@ -1,0 +1,126 @@
+"""What the limiter answers: whether a request passes, and what each limit had to say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from noa_perf.ratelimit.algorithms.base import Figures
+from noa_perf.ratelimit.rates import SECOND
+
+if TYPE_CHECKING:
+    from noa_perf.ratelimit.limits import Limit
+    from noa_perf.ratelimit.policy import Policy
+
+Reason = Literal["", "limit", "unavailable", "ban", "deny"]
+"""Why a request is denied: over a limit; the storage is away and the policy is ``closed``; banned; on a deny list."""
+
+
+class Verdict:
+    """One limit's part in a decision."""
+
+    __slots__ = ("_cost", "_figures", "_now", "_state", "allowed", "limit", "policy")
+
+    def __init__(
+        self,
+        policy: Policy,
+        limit: Limit,
+        allowed: bool,
+        figures: Figures | None,
+        state: Any = None,
+        now: int = 0,
+        cost: int = 1,
+    ) -> None:
+        """Keep the figures, or what they are read off when somebody asks for them."""
+        self.policy = policy
+        self.limit = limit
+        self.allowed = allowed
+        """Whether this limit alone lets it pass; one in shadow mode may say no to a request that passes."""
+        self._figures = figures
+        self._state = state
+        self._now = now
+        self._cost = cost
+
+    @property
+    def figures(self) -> Figures:
+        """What is left, and when more comes; times in microseconds."""
+        if self._figures is None:
+            self._figures = self.limit.arithmetic.figures(self._state, self._now, self._cost, self.allowed)
+        return self._figures
+
+    @property
+    def remaining(self) -> int:
+        """Units that are left."""
+        return self.figures.remaining
+
+    @property
+    def reset_after(self) -> float:
+        """Seconds until the whole quota is there again."""
+        return self.figures.reset / SECOND
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until what was asked for would pass: 0 if it does, None if it never will."""
+        return None if self.figures.retry < 0 else self.figures.retry / SECOND
+
+
+class Decision:
+    """Whether a request passes. Truthy if it does."""
+
+    __slots__ = ("allowed", "degraded", "reason", "retry", "verdicts")
+
+    def __init__(
+        self,
+        allowed: bool,
+        verdicts: Sequence[Verdict] = (),
+        *,
+        degraded: str = "",
+        reason: Reason = "",
+        retry: int | None = None,
+    ) -> None:
+        """Keep what was decided."""
+        self.allowed = allowed
+        self.verdicts = verdicts
+        """What each limit said; empty where the storage could not be asked."""
+        self.degraded = degraded
+        """Why the storage could not be asked (``down``, ``timeout``, ``open``); empty where it was."""
+        self.reason: Reason = reason if allowed or reason else "limit"
+        self.retry = retry
+        """Microseconds after which it is worth while to ask again, where no limit tells; None if nobody knows."""
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+    @property
+    def violated(self) -> list[Verdict]:
+        """The limits that said no, those in shadow mode aside."""
+        return [one for one in self.verdicts if not one.allowed and not one.policy.shadow]
+
+    @property
+    def shadowed(self) -> list[Verdict]:
+        """The limits in shadow mode that would have said no."""
+        return [one for one in self.verdicts if not one.allowed and one.policy.shadow]
+
+    @property
+    def told(self) -> list[Verdict]:
+        """The limits that a client may know of: those that are enforced."""
+        return [one for one in self.verdicts if not one.policy.shadow]
+
+    @property
+    def remaining(self) -> int | None:
+        """Units left under the tightest limit; None where there is none."""
+        return min((one.remaining for one in self.told), default=None)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until it would pass: 0 if it does, None if it never will or nobody knows."""
+        if self.allowed:
+            return 0.0
+        if self.retry is not None:
+            return self.retry / SECOND
+        times = [one.retry_after for one in self.violated]
+        return None if not times or None in times else max(time for time in times if time is not None)
+
+
+ALLOWED = Decision(True)
+"""Nothing speaks against it, and nobody was asked."""
