@@ -98,7 +98,7 @@ class Networks(Generic[V]):
 
 def parse_network(cidr: str) -> tuple[Address, int]:
     """Return the first address of a network, and its bits. Raises BadPolicy, which says how it has to be written."""
-    host, slash, bits = cidr.strip().partition("/") if isinstance(cidr, str) else ("", "", "")
+    host, slash, bits = str(cidr).strip().partition("/")
     address = _plain_address(host)
     if address is None or (slash and not (bits.isascii() and bits.isdigit() and int(bits) <= address.max_prefixlen)):
         raise BadPolicy(f'{cidr!r} is not a network. Write "203.0.113.0/24", "2001:db8::/32" or one address.')

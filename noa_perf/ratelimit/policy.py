@@ -117,10 +117,15 @@ class Policy:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the headers call each limit: the policy's name, and its period too where there are several."""
+        """What the headers call each limit."""
+        return tuple(map(self.label, self.limits))
+
+    def label(self, limit: Limit) -> str:
+        """Return what the headers call one: the policy's name, and its rate too where there are several."""
         if len(self.limits) == 1:
-            return (self.name,)
-        return tuple(f"{self.name}-{str(limit.rate).replace('/', '-')}" for limit in self.limits)
+            return self.name
+        is_alone = [one.rate for one in self.limits].count(limit.rate) == 1
+        return f"{self.name}-{str(limit.rate).replace('/', '-') if is_alone else limit.tag}"
 
 
 _OWN = {one.name for one in fields(Policy)} - {"name", "limits", "match", "owner"}

