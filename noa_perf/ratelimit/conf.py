@@ -53,6 +53,15 @@ class RateLimitSettings:
     """Who is always refused, likewise."""
     abuse: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Rules that ban whoever does something too often, by name; see "Abuse"."""
+    escalate_after: int = bounded(0, least=0)
+    """How many banned addresses of one network, within ``ESCALATE_WITHIN``, ban the network as a whole; 0: never.
+    Behind one network of a mobile carrier there may be thousands of people."""
+    escalate_within: float = bounded(3_600.0, least=1)
+    """Seconds."""
+    escalate_ipv4_prefix: int = bounded(24, least=8, most=31)
+    """Bits of the network that is banned then."""
+    escalate_ipv6_prefix: int = bounded(48, least=16, most=127)
+    """Likewise. It says something only where it is less than ``IPV6_PREFIX``: a client is a network already."""
     refresh_seconds: float = bounded(2.0, least=0.1)
     """How often a process looks for lists and bans that others have changed."""
     retention_days: int = bounded(30, least=1)

@@ -1,0 +1,15 @@
+"""The Django app ``noa_perf.ratelimit``."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class RateLimitConfig(AppConfig):
+    """Limits, lists and bans; opens no connection, starts no thread."""
+
+    name = "noa_perf.ratelimit"
+    label = "noa_perf_ratelimit"
+    verbose_name = _("Rate limits")
+    default_auto_field = "django.db.models.BigAutoField"
