@@ -19,34 +19,19 @@ Reason = Literal["", "limit", "unavailable", "ban", "deny"]
 class Verdict:
     """One limit's part in a decision."""
 
-    __slots__ = ("_cost", "_figures", "_now", "_state", "allowed", "limit", "policy")
+    __slots__ = ("figures", "limit", "policy")
 
-    def __init__(
-        self,
-        policy: Policy,
-        limit: Limit,
-        allowed: bool,
-        figures: Figures | None,
-        state: Any = None,
-        now: int = 0,
-        cost: int = 1,
-    ) -> None:
-        """Keep the figures, or what they are read off when somebody asks for them."""
+    def __init__(self, policy: Policy, limit: Limit, figures: Figures) -> None:
+        """Keep what was found."""
         self.policy = policy
         self.limit = limit
-        self.allowed = allowed
-        """Whether this limit alone lets it pass; one in shadow mode may say no to a request that passes."""
-        self._figures = figures
-        self._state = state
-        self._now = now
-        self._cost = cost
+        self.figures = figures
+        """What is left, and when more comes; times in microseconds."""
 
     @property
-    def figures(self) -> Figures:
-        """What is left, and when more comes; times in microseconds."""
-        if self._figures is None:
-            self._figures = self.limit.arithmetic.figures(self._state, self._now, self._cost, self.allowed)
-        return self._figures
+    def allowed(self) -> bool:
+        """Whether this limit alone lets it pass; one in shadow mode may say no to a request that passes."""
+        return self.figures.allowed
 
     @property
     def remaining(self) -> int:
@@ -120,6 +105,32 @@ class Decision:
             return self.retry / SECOND
         times = [one.retry_after for one in self.violated]
         return None if not times or None in times else max(time for time in times if time is not None)
+
+
+class OneLimit(Decision):
+    """A decision of one limit, as quick to make as can be: its figures are read when somebody asks for them."""
+
+    __slots__ = ("_agrees", "_facts")
+
+    degraded = ""
+    retry = None
+
+    def __init__(self, allowed: bool, agrees: bool, facts: tuple[Policy, Limit, Any, int, int]) -> None:
+        """Keep what the figures are read off: policy, limit, state, microseconds now, units."""
+        self.allowed = allowed  # and no super(): a call more
+        self._agrees = agrees
+        self._facts = facts
+
+    @property
+    def reason(self) -> Reason:  # type: ignore[override]
+        """Why it is denied, if it is."""
+        return "" if self.allowed else "limit"
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:  # type: ignore[override]
+        """What the limit said."""
+        policy, limit, state, now, cost = self._facts
+        return (Verdict(policy, limit, limit.arithmetic.figures(state, now, cost, self._agrees)),)
 
 
 ALLOWED = Decision(True)

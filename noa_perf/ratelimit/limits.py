@@ -119,8 +119,8 @@ class Limit:
             return (FixedWindow if self.algorithm == "fixed_window" else SlidingCounter)(limit, period)
         if self.algorithm == "fixed_window":
             raise BadPolicy(
-                'fixed_window admits twice the limit around the border of two windows. For guarantee="window" use gcra, '
-                "sliding_counter or sliding_log."
+                "fixed_window admits twice the limit around the border of two windows. "
+                'For guarantee="window" use gcra, sliding_counter or sliding_log.'
             )
         return SubWindows(limit, period)
 

@@ -44,9 +44,9 @@ class Match:
 ANYWHERE = Match()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Policy:
-    """Stands behind the middleware, the decorator and whatever else asks. Never changes."""
+    """Stands behind the middleware, the decorator and whatever else asks. Never changes; is equal to itself alone."""
 
     name: str
     """Of letters, digits, ``_``, ``.`` and ``-``: it is part of keys, labels and headers."""
@@ -66,6 +66,8 @@ class Policy:
     """Which requests the middleware asks it about."""
     owner: str = field(default="settings", compare=False)
     """Where it was written: for messages."""
+    parts: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """What each limit is called in keys."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -80,10 +82,11 @@ class Policy:
             raise BadPolicy(f'{where}: on_failure is {self.on_failure!r}. It has to be "open" or "closed".')
         if self.on_denial not in ("reject", "mark"):
             raise BadPolicy(f'{where}: on_denial is {self.on_denial!r}. It has to be "reject" or "mark".')
-        if not callable(self.cost) and not _is_cost(self.cost):
+        if not callable(self.cost) and not is_cost(self.cost):
             raise BadPolicy(f"{where}: cost is {self.cost!r}. It has to be from 0 to {MAX_COST}, or a callable.")
         if not isinstance(self.shadow, bool):
             raise BadPolicy(f"{where}: shadow is {self.shadow!r}. It has to be True or False.")
+        object.__setattr__(self, "parts", tuple(f"{self.name}:{limit.tag}" for limit in self.limits))
 
     @classmethod
     def parse(cls, name: str, written: Any, *, owner: str = "settings", **more: Any) -> Policy:
@@ -128,7 +131,7 @@ class Policy:
         return f"{self.name}-{str(limit.rate).replace('/', '-') if is_alone else limit.tag}"
 
 
-_OWN = {one.name for one in fields(Policy)} - {"name", "limits", "match", "owner"}
+_OWN = {one.name for one in fields(Policy)} - {"name", "limits", "match", "owner", "parts"}
 _OF_LIMITS = {"algorithm", "burst", "guarantee"}
 _OF_MATCH = {one.name for one in fields(Match)}
 
@@ -151,5 +154,6 @@ def _by(written: Any) -> By:
     return tuple(written) if isinstance(written, list) else written  # type: ignore[no-any-return]
 
 
-def _is_cost(value: Any) -> bool:
+def is_cost(value: Any) -> bool:
+    """Tell whether a request may cost so much."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COST

@@ -1,8 +1,8 @@
 """Token bucket, leaky bucket and GCRA: one meter under three names, exact in integers.
 
 A leaky bucket fills as requests come and leaks at a steady rate; a token bucket is the same seen from its empty part;
-GCRA keeps the moment at which it will have run dry. All three admit the same requests (ITU-T I.371, annex A), and differ
-in the size that a bucket has where nobody gives one. What is kept is how full it was, and when.
+GCRA keeps the moment at which it will have run dry. All three admit the same requests (ITU-T I.371, annex A), and
+differ in the size that a bucket has where nobody gives one. What is kept is how full it was, and when.
 """
 
 from __future__ import annotations

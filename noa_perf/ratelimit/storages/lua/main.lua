@@ -1,0 +1,53 @@
+-- What one request is charged, decided at once: all limits or none.
+-- KEYS: for each limit what is kept of the client, and then what blocks it.
+-- ARGV: what to do, the moment to give back, then for each limit: its algorithm, whether it only counts (1), the
+-- units, and four numbers of the algorithm.
+-- Returns the moment, then for each limit: whether it agrees, units left, microseconds until all are back and until
+-- the units asked for are there (-1: never).
+local what, at = ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local WIDTH = 7
+local limits, agreed = {}, true
+
+for i = 1, #KEYS / 2 do
+    local from = 2 + (i - 1) * WIDTH
+    local limit = {
+        key = KEYS[2 * i - 1],
+        shadow = ARGV[from + 2] == '1',
+        cost = tonumber(ARGV[from + 3]),
+        a = {tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5]), tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])},
+        algorithm = algorithms[ARGV[from + 1]],
+    }
+    limit.state = limit.algorithm.read(limit.key, now, limit.a)
+    limit.blocked = math.max(0, (tonumber(redis.call('GET', KEYS[2 * i]) or 0) or 0) - now)
+    limit.admits = limit.blocked == 0 and limit.algorithm.admits(limit.state, now, limit.cost, limit.a)
+    if not limit.admits and not limit.shadow then
+        agreed = false
+    end
+    limits[i] = limit
+end
+
+local reply = {now}
+for _, limit in ipairs(limits) do
+    local algorithm, state, a = limit.algorithm, limit.state, limit.a
+    if what == 'hit' and agreed and limit.admits then
+        algorithm.take(limit.key, state, now, limit.cost, a)
+    elseif what == 'take' then
+        limit.cost = math.min(limit.cost, algorithm.remaining(state, now, a))
+        algorithm.take(limit.key, state, now, limit.cost, a)
+        limit.admits = limit.blocked == 0
+    elseif what == 'give' then
+        algorithm.give(limit.key, state, now, limit.cost, a, at)
+        limit.admits = limit.blocked == 0
+    end
+    local retry = limit.admits and 0 or limit.blocked
+    if limit.blocked == 0 and not limit.admits then
+        retry = algorithm.retry(state, now, limit.cost, a, limit.key)
+    end
+    reply[#reply + 1] = limit.admits and 1 or 0
+    reply[#reply + 1] = limit.blocked > 0 and 0 or algorithm.remaining(state, now, a)
+    reply[#reply + 1] = math.max(limit.blocked, algorithm.reset(state, now, a))
+    reply[#reply + 1] = retry
+end
+return reply

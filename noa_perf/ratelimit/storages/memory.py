@@ -1,0 +1,244 @@
+"""Counts in the memory of this process: bounded, safe for threads, and the longest idle forgotten first."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Any
+
+from noa_perf.core.clock import SYSTEM, Clock
+from noa_perf.ratelimit.algorithms.base import Figures
+from noa_perf.ratelimit.decision import Decision, OneLimit, Verdict
+from noa_perf.ratelimit.limits import Limit
+from noa_perf.ratelimit.policy import Policy, is_cost
+from noa_perf.ratelimit.rates import SECOND
+from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What
+from noa_perf.ratelimit.tally import Tally
+
+Key = tuple[str, str]
+"""Policy and limit, and the client."""
+
+
+class MemoryStorage(Storage):
+    """Two generations: what is used is in the young one, which becomes the old one when it is full.
+
+    So what was not used for a whole generation is forgotten, at no cost for what is used, and nothing has to be put
+    in order. A state weighs one; a sliding log more, by its length.
+    """
+
+    def __init__(self, max_keys: int = 100_000, clock: Clock = SYSTEM) -> None:
+        """Begin empty. ``max_keys`` is what both generations may weigh together."""
+        self._nanoseconds = monotonic_ns if clock is SYSTEM else _nanoseconds(clock)
+        self._half = max(1, max_keys // 2)
+        self._young: dict[Key, Any] = {}
+        self._old: dict[Key, Any] = {}
+        self._extra = 0
+        """What the young weigh beyond one each."""
+        self._blocked: dict[Key, int] = {}
+        self._unlock()
+        _all.add(self)
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def bind(self, policy: Policy, tally: Tally) -> Hit | None:
+        """Return a quicker :meth:`run` where a policy has one limit, as most have, and its state is never changed."""
+        (limit, *others), (part, *_) = policy.limits, policy.parts
+        if others or limit.arithmetic.mutable:
+            return None
+        admit = limit.arithmetic.admit
+        nanoseconds = self._nanoseconds
+        shadow = policy.shadow
+
+        def hit(client: str, cost: int) -> Decision | None:
+            if self._blocked or len(client) > LONGEST or (cost != 1 and not is_cost(cost)):
+                return None
+            key = part, client
+            now = nanoseconds() // 1000
+            self._acquire()  # half as dear as "with"
+            try:
+                state = self._young.get(key)
+                if state is None:
+                    state = self._found(key, limit)
+                new = admit(state, now, cost)
+                if new is not None:
+                    self._young[key] = new
+                    if state is None:
+                        self._make_room()
+            finally:
+                self._release()
+            if new is not None:
+                tally.allowed += 1
+                return OneLimit(True, True, (policy, limit, new, now, cost))
+            tally.refuse(client, shadow=shadow)
+            return OneLimit(shadow, False, (policy, limit, state, now, cost))
+
+        return hit
+
+    def run(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
+        """Do it for all charges at once."""
+        now = self._nanoseconds() // 1000
+        with self._lock:
+            parts = [
+                _Part(policy, limit, (name, client), cost)
+                for policy, client, cost in charges
+                for limit, name in zip(policy.limits, policy.parts, strict=True)
+            ]
+            for part in parts:
+                self._ask(part, now)
+            agree = all(part.allowed or part.policy.shadow for part in parts)
+            if what != "test":
+                for part in parts:
+                    self._change(what, part, now, all_agree=agree)
+            return [self._verdict(part, now) for part in parts]
+
+    async def arun(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
+        """Do the same: nothing here waits."""
+        return self.run(what, charges)
+
+    def reset(self, policy: Policy, client: str) -> bool:
+        """Forget a client, and what blocks it."""
+        with self._lock:
+            found = [self._blocked.pop((policy.name, client), None)]
+            for part in policy.parts:
+                found += [self._young.pop((part, client), None), self._old.pop((part, client), None)]
+        return any(one is not None for one in found)
+
+    async def areset(self, policy: Policy, client: str) -> bool:
+        """Do the same: nothing here waits."""
+        return self.reset(policy, client)
+
+    def block(self, policy: Policy, client: str, microseconds: int) -> None:
+        """Refuse a client whatever is left."""
+        now = self._nanoseconds() // 1000
+        with self._lock:
+            self._blocked = {key: until for key, until in self._blocked.items() if until > now}
+            self._blocked.pop((policy.name, client), None)
+            if microseconds > 0:
+                self._blocked[policy.name, client] = now + microseconds
+            while len(self._blocked) > self._half:
+                del self._blocked[next(iter(self._blocked))]
+
+    async def ablock(self, policy: Policy, client: str, microseconds: int) -> None:
+        """Do the same: nothing here waits."""
+        self.block(policy, client, microseconds)
+
+    def forget(self, client: str) -> int:
+        """Forget all that is known of a client, under every policy; return how much that was."""
+        with self._lock:
+            many = 0
+            for kept in (self._young, self._old, self._blocked):
+                found = [key for key in kept if key[1] == client]
+                many += len(found)
+                for key in found:
+                    del kept[key]  # type: ignore[attr-defined]
+        return many
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        with self._lock:
+            self._young, self._old, self._blocked, self._extra = {}, {}, {}, 0
+
+    def _ask(self, part: _Part, now: int) -> None:
+        state = self._young.get(part.key)
+        if state is None:
+            state = self._found(part.key, part.limit)
+        part.blocked = max(0, self._blocked.get((part.policy.name, part.key[1]), 0) - now)
+        self._weigh(part, state, now)
+
+    @staticmethod
+    def _weigh(part: _Part, state: Any, now: int) -> None:
+        arithmetic = part.limit.arithmetic
+        part.before = 0 if state is None else arithmetic.weight(state)
+        part.state = state
+        part.new = arithmetic.admit(state, now, part.cost)
+        part.admits = part.new is not None
+        part.allowed = part.admits and not part.blocked
+
+    def _change(self, what: What, part: _Part, now: int, *, all_agree: bool) -> None:
+        arithmetic = part.limit.arithmetic
+        if what == "hit":
+            if not (all_agree and part.allowed):
+                return
+            new = arithmetic.commit(part.new, now, part.cost)
+        elif what == "take":
+            part.cost = min(part.cost, arithmetic.figures(part.state, now, 0, True).remaining)
+            new = arithmetic.commit(arithmetic.admit(part.state, now, part.cost), now, part.cost)
+        else:
+            new = arithmetic.give(part.state, now, part.cost)
+        if what != "hit":
+            part.admits, part.allowed = True, not part.blocked
+        part.state = new
+        self._keep(part, new)
+
+    def _keep(self, part: _Part, new: Any) -> None:
+        if new is None:
+            self._young.pop(part.key, None)
+        else:
+            self._young[part.key] = new
+            self._extra += part.limit.arithmetic.weight(new) - max(1, part.before)
+            self._make_room()
+
+    @staticmethod
+    def _verdict(part: _Part, now: int) -> Verdict:
+        figures = part.limit.arithmetic.figures(part.state, now, part.cost, part.admits)
+        if part.blocked:
+            retry = -1 if figures.retry < 0 else max(part.blocked, figures.retry)
+            figures = Figures(False, 0, max(part.blocked, figures.reset), retry)
+        return Verdict(part.policy, part.limit, figures)
+
+    def _found(self, key: Key, limit: Limit) -> Any:
+        """Return what the old generation has of a key, which is young from now on."""
+        state = self._old.pop(key, None)
+        if state is not None:
+            self._young[key] = state
+            self._extra += limit.arithmetic.weight(state) - 1
+            self._make_room()
+        return state
+
+    def _make_room(self) -> None:
+        if len(self._young) + self._extra > self._half:
+            # What this call holds is gone on with, and comes back from the old generation with the next.
+            self._old, self._young, self._extra = self._young, {}, 0
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
+        self._acquire, self._release = self._lock.acquire, self._lock.release
+
+
+class _Part:
+    """One limit of one charge, while it is decided."""
+
+    __slots__ = ("admits", "allowed", "before", "blocked", "cost", "key", "limit", "new", "policy", "state")
+
+    state: Any
+    new: Any
+    admits: bool
+    allowed: bool
+    before: int
+
+    def __init__(self, policy: Policy, limit: Limit, key: Key, cost: int) -> None:
+        self.policy = policy
+        self.limit = limit
+        self.key = key
+        self.cost = cost
+        self.blocked = 0
+
+
+def _nanoseconds(clock: Clock) -> Callable[[], int]:
+    # Never 0, which is no moment.
+    return lambda: (round(clock.monotonic() * SECOND) + SECOND) * 1000
+
+
+_all: weakref.WeakSet[MemoryStorage] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for storage in list(_all):
+        storage._unlock()  # a thread that the child has not may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)

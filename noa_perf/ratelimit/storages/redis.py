@@ -1,0 +1,178 @@
+"""Counts in a Redis: all limits of a request in one call of a script, by the clock of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from noa_perf.core import stories
+from noa_perf.core.redis import Guard, MissingRedis, Script, Unavailable, fast_call
+from noa_perf.ratelimit.algorithms.base import Figures
+from noa_perf.ratelimit.decision import Verdict
+from noa_perf.ratelimit.exceptions import StorageDown
+from noa_perf.ratelimit.limits import Limit
+from noa_perf.ratelimit.policy import Policy
+from noa_perf.ratelimit.storages.base import Charge, Storage, What, agreed
+
+Reply = list[int]
+"""The moment, then four figures of each limit."""
+
+
+class Call(NamedTuple):
+    """A script that is to be run."""
+
+    script: Script
+    keys: list[str]
+    arguments: list[Any]
+
+
+class Asked(NamedTuple):
+    """One limit of one charge."""
+
+    policy: Policy
+    limit: Limit
+    part: str
+    client: str
+    cost: int
+
+
+@cache
+def script(*names: str) -> Script:
+    """Return the script that these files of ``lua/`` make together."""
+    folder = files(__package__) / "lua"
+    return Script("\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names))
+
+
+class RedisStorage(Storage):
+    """A standalone Redis, what Sentinels name, or a Cluster.
+
+    On a Cluster one call reaches one client's keys. Where a request is about several clients (a user and an address),
+    they are charged one after the other, and given back what they were charged if a later one says no.
+    """
+
+    shared = True
+
+    def __init__(self, guard: Guard, prefix: str) -> None:
+        """Keep keys that begin with ``prefix``."""
+        self.guard = guard
+        self.prefix = prefix
+        self._cluster = guard.target.mode == "cluster"
+
+    def run(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
+        """Do it for all charges: at once, but for several clients on a Cluster."""
+        asked = _asked(charges)
+        if self._cluster:
+            return stories.run(self._one_by_one(what, asked), self._call, StorageDown)
+        return _verdicts(asked, self._call(self._packed(what, asked)))
+
+    async def arun(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
+        """Do the same on an event loop."""
+        asked = _asked(charges)
+        if self._cluster:
+            return await stories.arun(self._one_by_one(what, asked), self._acall, StorageDown)
+        return _verdicts(asked, await self._acall(self._packed(what, asked)))
+
+    def reset(self, policy: Policy, client: str) -> bool:
+        """Forget a client, and what blocks it."""
+        keys = [self._key(client, name) for name in (*policy.parts, _block(policy))]
+        return bool(self._guarded(lambda redis: fast_call(redis, "DEL", *keys, again=True)))
+
+    async def areset(self, policy: Policy, client: str) -> bool:
+        """Do the same on an event loop."""
+        keys = [self._key(client, name) for name in (*policy.parts, _block(policy))]
+        return bool(await self._aguarded(lambda redis: redis.execute_command("DEL", *keys)))
+
+    def block(self, policy: Policy, client: str, microseconds: int) -> None:
+        """Refuse a client whatever is left."""
+        self._call(Call(script("block"), [self._key(client, _block(policy))], [microseconds]))
+
+    async def ablock(self, policy: Policy, client: str, microseconds: int) -> None:
+        """Do the same on an event loop."""
+        await self._acall(Call(script("block"), [self._key(client, _block(policy))], [microseconds]))
+
+    def _one_by_one(self, what: What, asked: Sequence[Asked]) -> Generator[Call, Reply, list[Verdict]]:
+        """Ask about each client in turn; give back what was charged once one says no."""
+        found: list[Verdict] = []
+        charged: list[tuple[list[Asked], int]] = []
+        refused = False
+        for own in _by_client(asked):
+            reply = yield self._packed("test" if refused else what, own)
+            verdicts = _verdicts(own, reply)
+            if what == "hit" and not refused:
+                charged.append(([one for one, said in zip(own, verdicts, strict=True) if said.allowed], reply[0]))
+                refused = not agreed(verdicts)
+            found += verdicts
+        if refused:
+            *before, _ = charged
+            for others, at in before:
+                yield from self._give_back(others, at, found)
+        return found
+
+    def _give_back(self, asked: list[Asked], at: int, found: list[Verdict]) -> Generator[Call, Reply, None]:
+        try:
+            reply = yield self._packed("give", asked, at)
+        except StorageDown:
+            return  # counted there; the client has paid for what it did not get, which time makes good
+        left = {(one.policy.name, one.limit.tag): one for one in _verdicts(asked, reply)}
+        found[:] = [left.get((one.policy.name, one.limit.tag), one) for one in found]
+
+    def _packed(self, what: What, asked: Sequence[Asked], at: int = 0) -> Call:
+        keys: list[str] = []
+        arguments: list[Any] = [what, at]
+        for policy, limit, part, client, cost in asked:
+            arithmetic = limit.arithmetic
+            keys += (self._key(client, part), self._key(client, _block(policy)))
+            arguments += (arithmetic.lua, int(policy.shadow), cost, *arithmetic.arguments)
+        names = sorted({one.limit.arithmetic.lua for one in asked})
+        return Call(script("prelude", *names, "main"), keys, arguments)
+
+    def _key(self, client: str, name: str) -> str:
+        # Braces: on a Cluster all keys of one client lie in one slot.
+        return f"{self.prefix}:{{{client}}}:{name}"
+
+    def _call(self, call: Call) -> Reply:
+        return self._guarded(lambda redis: call.script.run(redis, call.keys, call.arguments))  # type: ignore[no-any-return]
+
+    async def _acall(self, call: Call) -> Reply:
+        return await self._aguarded(lambda redis: call.script.arun(redis, call.keys, call.arguments))  # type: ignore[no-any-return]
+
+    def _guarded(self, call: Callable[[Any], Any]) -> Any:
+        try:
+            return self.guard.run(call)
+        except (Unavailable, MissingRedis) as error:
+            raise StorageDown(getattr(error, "kind", "missing")) from error
+
+    async def _aguarded(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        try:
+            return await self.guard.arun(call)
+        except (Unavailable, MissingRedis) as error:
+            raise StorageDown(getattr(error, "kind", "missing")) from error
+
+
+def _asked(charges: Iterable[Charge]) -> list[Asked]:
+    return [
+        Asked(policy, limit, part, client, cost)
+        for policy, client, cost in charges
+        for limit, part in zip(policy.limits, policy.parts, strict=True)
+    ]
+
+
+def _by_client(asked: Iterable[Asked]) -> list[list[Asked]]:
+    found: dict[str, list[Asked]] = {}
+    for one in asked:
+        found.setdefault(one.client, []).append(one)
+    return list(found.values())
+
+
+def _verdicts(asked: Sequence[Asked], reply: Reply) -> list[Verdict]:
+    found = []
+    for index, one in enumerate(asked):
+        allowed, *times = reply[1 + 4 * index : 5 + 4 * index]
+        found.append(Verdict(one.policy, one.limit, Figures(bool(allowed), *times)))
+    return found
+
+
+def _block(policy: Policy) -> str:
+    return f"{policy.name}:block"

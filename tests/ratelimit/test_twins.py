@@ -1,0 +1,102 @@
+"""Each algorithm in Python and in Lua: the same actions on the same clock, and the same answers, step by step."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from noa_perf.ratelimit.policy import Policy
+from noa_perf.ratelimit.storages import redis as redis_storage
+from noa_perf.ratelimit.storages.base import Charge
+from noa_perf.ratelimit.storages.memory import MemoryStorage
+from noa_perf.ratelimit.storages.redis import RedisStorage
+from tests.ratelimit.places import guard_of
+from tests.servers import get
+from tests.servers.redis import Redis
+
+pytestmark = pytest.mark.server
+
+CLOCK = "local time = redis.call('TIME')"
+FAKE = "local fake = tonumber(redis.call('GET', 'clock'))\nlocal time = {math.floor(fake / 1000000), fake % 1000000}"
+TTL = "math.floor(microseconds / 1000) + 1"
+GRACE = 60_000
+"""Milliseconds for which keys live on, so that none ends while the clock of the test stands still."""
+_names = itertools.count()
+
+SHAPES = [
+    {"algorithm": "fixed_window"},
+    {"algorithm": "sliding_log"},
+    {"algorithm": "sliding_counter"},
+    {"algorithm": "sliding_counter", "guarantee": "window"},
+    {"algorithm": "token_bucket"},
+    {"algorithm": "leaky_bucket", "burst": 3},
+    {"algorithm": "gcra"},
+    {"algorithm": "gcra", "guarantee": "window"},
+]
+RATES = ["1/s", "5/s", "7/3s", "100/m", "7777/30d", "3/ms"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    return get(Redis)
+
+
+class Fake(RedisStorage):
+    """Runs the scripts by a clock that a test sets: the line that asks for the time is another one."""
+
+    def _packed(self, *arguments, **more):
+        call = super()._packed(*arguments, **more)
+        assert call.script.text.count(CLOCK) == 1
+        return call._replace(script=_faked(call.script.text))
+
+
+def _faked(text):
+    assert text.count(TTL) == 2
+    return redis_storage.Script(text.replace(CLOCK, FAKE).replace(TTL, f"{TTL} + {GRACE}"))
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 1, 999, 1_000, 33_333, 250_000, 999_999, 1_000_000, 3_000_000, 61_000_000, 10**12]),
+        st.sampled_from(["hit", "hit", "hit", "hit", "test", "take", "give"]),
+        st.integers(0, 8),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_lua_and_python_agree_on_every_step(server, shape, rate, steps):
+    policy = Policy.parse(f"twin{next(_names)}", {"limits": [rate], **shape})
+    here, there = MemoryStorage(), Fake(guard_of(server), "twins")
+    moment = 1_795_000_000_000_000
+    redis = there.guard.clients.get()
+    for wait, what, cost in steps:
+        moment += wait
+        here._nanoseconds = lambda now=moment: now * 1000
+        redis.set("clock", moment)
+        began = milliseconds(redis)
+        charges = [Charge(policy, "c", cost)]
+        ours = [(one.allowed, *one.figures) for one in here.run(what, charges)]
+        theirs = [(one.allowed, *one.figures) for one in there.run(what, charges)]
+        assert ours == theirs
+        if what == "hit" and cost and all(one[0] for one in ours):
+            assert outlasts(redis, policy, began, ours[0][3])
+
+
+def milliseconds(redis):
+    seconds, micros = redis.time()
+    return seconds * 1000 + micros // 1000
+
+
+def outlasts(redis, policy, began, reset):
+    """Tell whether what was kept just now lasts until it no longer matters."""
+    ends = redis.execute_command("PEXPIRETIME", f"twins:{{c}}:{policy.parts[0]}")
+    assert ends > 0, "a key without an end, or none"
+    return (ends - GRACE - began) * 1000 >= reset
