@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.limits import Limit
+from noa_perf.ratelimit.rates import is_whole
 
 OnFailure = Literal["open", "closed"]
 Cost = int | Callable[[Any], int]
@@ -72,7 +73,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         where = f"The rate limit policy {self.name!r}"
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(str(self.name)):
             raise BadPolicy(f"{where} has a name that cannot be used. Write a letter, then letters, digits, _, . or -.")
         if not self.limits:
             raise BadPolicy(f'{where} has no limit. Give it one: "limits": "100/m".')
@@ -151,9 +152,9 @@ def _names(key: str, written: Any) -> frozenset[str]:
 
 
 def _by(written: Any) -> By:
-    return tuple(written) if isinstance(written, list) else written  # type: ignore[no-any-return]
+    return tuple(written) if isinstance(written, list) else written
 
 
 def is_cost(value: Any) -> bool:
     """Tell whether a request may cost so much."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COST
+    return is_whole(value) and 0 <= value <= MAX_COST

@@ -58,7 +58,7 @@ class Rate:
             found = _RATE.fullmatch(written.strip().lower())
             if found and found[1].strip("_"):
                 return cls(int(found[1].replace("_", "")), duration(found[2]))
-        elif isinstance(written, (tuple, list)) and len(written) == 2 and _is_count(written[0]):
+        elif isinstance(written, (tuple, list)) and len(written) == 2 and is_whole(written[0]):
             return cls(int(written[0]), duration(written[1]))
         raise BadPolicy(f"{written!r} is not a rate. {_CURE}")
 
@@ -90,5 +90,6 @@ def span(microseconds: int, *, plain: bool = False) -> str:
     return f"{microseconds / UNITS['ms']:g}ms"
 
 
-def _is_count(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Tell whether it is a whole number; True is none."""
     return isinstance(value, int) and not isinstance(value, bool)

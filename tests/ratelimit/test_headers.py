@@ -18,7 +18,7 @@ SECOND = 1_000_000
 
 
 def verdict(policy: Policy, at: int = 0, *, left: int = 50, reset: int = 30 * SECOND, retry: int = 0) -> Verdict:
-    return Verdict(policy, policy.limits[at], not retry, Figures(not retry, left, reset, retry))
+    return Verdict(policy, policy.limits[at], Figures(not retry, left, reset, retry))
 
 
 def decided(*verdicts: Verdict, **more: Any) -> Decision:

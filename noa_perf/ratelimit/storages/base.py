@@ -11,7 +11,7 @@ from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.tally import Tally
 
 What = Literal["hit", "test", "take", "give"]
-"""``hit`` charges if all limits agree, ``test`` never does; ``take`` charges what is left at most, ``give`` gives back."""
+"""``hit`` charges if all limits agree, ``test`` never; ``take`` charges what is left at most, ``give`` gives back."""
 
 
 class Charge(NamedTuple):

@@ -134,7 +134,7 @@ class MemoryStorage(Storage):
                 found = [key for key in kept if key[1] == client]
                 many += len(found)
                 for key in found:
-                    del kept[key]  # type: ignore[attr-defined]
+                    del kept[key]
         return many
 
     def clear(self) -> None:
