@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Generic, TypeVar
 
@@ -225,7 +225,7 @@ def _for(element: str) -> str | None:
     return said[0] if len(said) == 1 else None
 
 
-def problems(entries: Iterable[str]) -> Mapping[str, str]:
+def problems_of(entries: Iterable[str]) -> dict[str, str]:
     """Return what is wrong with networks of the settings: by entry, what to write."""
     found = {}
     for entry in entries:

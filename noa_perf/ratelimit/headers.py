@@ -1,7 +1,7 @@
 """What answers tell of limits: ``RateLimit``, its forerunners, and ``Retry-After``.
 
-``q`` is what comes back in a period ``w`` (for a bucket under ``guarantee="window"`` less than the limit), ``r`` what is
-left and never more than ``q``: a burst beyond the limit is there, and not promised. ``t`` is when the whole quota is
+``q`` is what comes back in a period ``w`` (for a bucket under ``guarantee="window"`` less than the limit), ``r`` what
+is left and never more than ``q``: a burst beyond the limit is there, and not promised. ``t`` is when the whole quota is
 there again, and where a limit said no, when what was asked for would pass. Seconds are whole and rounded up.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from django.http.response import HttpResponseBase
@@ -136,6 +137,7 @@ def _tightest(found: list[Told], names: tuple[str, str, str]) -> dict[str, str]:
     return dict(zip(names, map(str, (one.quota, one.remaining, one.reset)), strict=True))
 
 
+@lru_cache(maxsize=1024)
 def _string(text: str) -> str:
     """Return a string of RFC 9651; what it cannot hold becomes ``?``."""
     printable = "".join(c if " " <= c <= "~" else "?" for c in text)
@@ -147,6 +149,8 @@ def _seconds(microseconds: int) -> int:
 
 
 def _merged(before: str, more: str) -> str:
+    if not before:
+        return more
     items = _items(before)
     known = set(map(_identity, items))
     return ", ".join(items + [item for item in _items(more) if _identity(item) not in known])

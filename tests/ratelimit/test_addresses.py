@@ -216,7 +216,7 @@ def test_a_mapped_network_is_the_network_of_ipv4():
 def test_what_is_no_network_is_told_with_the_cure(cidr, cure):
     with pytest.raises(BadPolicy, match=cure):
         Networks([(cidr, True)])
-    assert cure in addresses.problems([cidr, "10.0.0.0/8"])[cidr]
+    assert cure in addresses.problems_of([cidr, "10.0.0.0/8"])[cidr]
 
 
 def test_200_000_networks_are_looked_up_like_few():
