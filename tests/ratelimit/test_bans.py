@@ -1,0 +1,477 @@
+"""Bans: in one process and, through Redis, in all; tiers, escalation, release; with Redis emptied, killed and away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noa_perf.core.breaker import BreakerPolicy
+from noa_perf.core.clock import SYSTEM, ManualClock
+from noa_perf.core.redis import Clients, Guard, clients, parse
+from noa_perf.ratelimit import signals
+from noa_perf.ratelimit.bans import Bans
+from noa_perf.ratelimit.conf import RateLimitSettings
+from noa_perf.ratelimit.denials import Ban, Denials
+from noa_perf.ratelimit.exceptions import StorageDown
+from noa_perf.ratelimit.storages import bans as stored
+from noa_perf.ratelimit.storages.bans import MemoryBans, RedisBans, Terms, Wider
+from tests.servers import get
+from tests.servers.redis import Redis, RedisCluster
+
+ADA, BOB = "ip:203.0.113.7", "ip:203.0.113.8"
+HOUR = 3_600.0
+TERMS = Terms("crawl", HOUR, 2.0, 5 * HOUR, memory=24 * HOUR)
+WIDER = Wider("ip:203.0.113.0/24", 3, HOUR)
+
+
+# What a process knows
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def denials(clock) -> Denials:
+    return Denials(clock, limit=100)
+
+
+def ban(client: str, ends: float = HOUR) -> Ban:
+    return Ban(client, "crawl", 1, ends)
+
+
+def test_finds_the_ban_of_an_address_and_of_the_network_around_it(denials):
+    denials.put([ban(ADA), ban("ip:198.51.100.0/24"), ban("ip:2001:db8::/64"), ban("user:17")])
+
+    assert denials.of_address(ip_address("203.0.113.7")) == ban(ADA)
+    assert denials.of_address(ip_address("198.51.100.200")) == ban("ip:198.51.100.0/24")
+    assert denials.of_address(ip_address("2001:db8::5")) == ban("ip:2001:db8::/64")
+    assert denials.of_address(ip_address("2001:db8:0:1::5")) is None
+    assert denials.of_address(ip_address("203.0.113.8")) is None
+    assert denials.of("user:17") == ban("user:17")
+    assert denials.of("user:18") is None
+
+
+def test_a_ban_ends_by_itself_and_one_that_lasts_longer_around_it_holds(denials, clock):
+    denials.put([ban(ADA, 10), ban("ip:203.0.113.0/24", 20)])
+    clock.advance(10)
+    assert denials.of(ADA) is None
+    assert denials.of_address(ip_address("203.0.113.7")) == ban("ip:203.0.113.0/24", 20)
+
+    clock.advance(10)
+    assert denials.of_address(ip_address("203.0.113.7")) is None
+    denials.tidy()
+    assert len(denials) == 0
+    assert not denials.knows("network")
+
+
+def test_of_too_many_the_soonest_to_end_are_forgotten(denials):
+    denials.put(ban(f"user:{number}", 1_000 - number) for number in range(101))
+
+    kept = {one.client for one in denials.bans()}
+    assert "user:0" in kept
+    assert "user:100" not in kept
+    assert 80 < len(kept) <= 100
+
+
+def test_says_of_which_kinds_anybody_is_banned(denials):
+    assert not denials.knows("user")
+    denials.put([ban("user:17"), ban("user:17", 20)])
+    assert denials.knows("user")
+    assert not denials.knows("key")
+    denials.drop(["user:17", "user:18"])
+    assert not denials.knows("user")
+
+
+addresses = st.ip_addresses(v=4, network="10.0.0.0/29").map(str)
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.one_of(addresses, addresses.map(lambda one: f"{one.rpartition('.')[0]}.0/29"))),
+        st.tuples(st.just("drop"), addresses),
+    )
+)
+
+
+@given(actions, st.ip_addresses(v=4, network="10.0.0.0/29"))
+def test_agrees_with_a_plain_set(actions, address):
+    denials, plain = Denials(ManualClock()), set()
+    for action, client in actions:
+        if action == "put":
+            denials.put([ban(f"ip:{client}")])
+            plain.add(client)
+        else:
+            denials.drop([f"ip:{client}"])
+            plain.discard(client)
+
+    assert (denials.of_address(address) is not None) == bool(plain & {str(address), "10.0.0.0/29"})
+    assert len(denials) == len(plain)
+
+
+# Where they are kept: memory and Redis behave alike
+
+
+class Shared:
+    """A Redis, its clock being the server's own: time is passed by what is written."""
+
+    def __init__(self, found: Clients) -> None:
+        self.clients = found
+
+    def bans(self, clock: Any = SYSTEM, **more: Any) -> RedisBans:
+        return RedisBans(guard(self.clients), "test", clock, **more)
+
+
+def guard(found: Clients, **breaker: Any) -> Guard:
+    return Guard(
+        found.target,
+        breaker=BreakerPolicy(**{"failures": 1_000, **breaker}),
+        logger=logging.getLogger("noa_perf.ratelimit"),
+        what="The Redis of the bans",
+        setting='NOA_PERF["RATELIMIT"]["STORAGE"]',
+        consequence="Bans are this process's own meanwhile.",
+    )
+
+
+def emptied(url: str) -> Clients:
+    found = clients(parse(url))
+    found.get().flushall()
+    return found
+
+
+@pytest.fixture
+def shared() -> Shared:
+    return Shared(emptied(get(Redis).urls()["primary"]))
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("redis", marks=pytest.mark.server),
+        pytest.param("cluster", marks=pytest.mark.server),
+    ]
+)
+def store(request) -> Any:
+    if request.param == "memory":
+        return MemoryBans()
+    server = get(Redis if request.param == "redis" else RedisCluster)
+    return Shared(emptied(server.urls()["primary" if request.param == "redis" else "cluster"])).bans()
+
+
+def left(ban: Ban) -> float:
+    return ban.ends - SYSTEM.monotonic()
+
+
+def test_a_ban_is_made_once(store):
+    (first,) = store.ban(ADA, TERMS)
+    (again,) = store.ban(ADA, TERMS)
+
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (again.ban.client, again.ban.rule, again.ban.tier) == (ADA, "crawl", 1)
+    assert left(again.ban) == pytest.approx(HOUR, abs=60)
+
+
+def test_each_further_ban_lasts_longer_up_to_the_longest(store):
+    lengths = []
+    for _ in range(5):
+        (made,) = store.ban(ADA, TERMS, "set")
+        lengths.append((made.ban.tier, round(left(made.ban) / HOUR, 1)))
+
+    assert lengths == [(1, 1), (2, 2), (3, 4), (4, 5), (5, 5)]
+
+
+def test_the_longer_of_two_holds_where_that_is_asked(store):
+    store.ban(ADA, TERMS)
+    (kept,) = store.ban(ADA, Terms("told", 60.0), "longest")
+    assert kept.ban.rule == "crawl"
+
+    (replaced,) = store.ban(ADA, Terms("told", 9 * HOUR, longest=9 * HOUR), "longest")
+    assert (replaced.ban.rule, replaced.is_new) == ("told", True)
+
+
+def test_a_release_forgives(store):
+    store.ban(ADA, TERMS)
+    assert store.release(ADA)
+    assert not store.release(ADA)
+
+    (made,) = store.ban(ADA, TERMS)
+    assert (made.is_new, made.ban.tier) == (True, 1)
+
+
+def test_a_network_is_banned_once_enough_of_its_addresses_are(store):
+    for number in (1, 2, 2):
+        assert len(store.ban(f"ip:203.0.113.{number}", TERMS, "once", WIDER)) == 1
+
+    address, network = store.ban("ip:203.0.113.3", TERMS, "once", WIDER)
+    assert address.ban.client == "ip:203.0.113.3"
+    assert (network.ban.client, network.ban.rule, network.is_new) == ("ip:203.0.113.0/24", "crawl", True)
+    _, network = store.ban("ip:203.0.113.4", TERMS, "once", WIDER)
+    assert not network.is_new
+
+
+def test_memory_forgets_former_bans_in_time(clock):
+    store = MemoryBans(clock)
+    store.ban(ADA, TERMS)
+    clock.advance(25 * HOUR - 1)
+    assert store.ban(ADA, TERMS)[0].ban.tier == 2
+    clock.advance(26 * HOUR)
+    assert store.ban(ADA, TERMS)[0].ban.tier == 1
+
+
+def test_memory_counts_for_a_network_only_what_was_of_late(clock):
+    store = MemoryBans(clock)
+    for number in range(5):
+        assert len(store.ban(f"ip:203.0.113.{number}", TERMS, "once", WIDER)) == 1
+        clock.advance(HOUR / 2)
+
+
+def test_memory_is_bounded(clock):
+    store = MemoryBans(clock, limit=10)
+    for number in range(100):
+        store.ban(f"ip:10.0.{number}.1", TERMS, "once", Wider(f"ip:10.0.{number}.0/24", 2, HOUR))
+
+    assert (len(store._tiers), len(store._in_force), len(store._banned)) == (10, 10, 10)
+
+
+@pytest.mark.server
+class TestRedis:
+    def test_every_key_is_gone_in_time_and_lies_in_one_slot(self, shared):
+        shared.bans().ban(ADA, TERMS, "once", WIDER)
+
+        client = shared.clients.get()
+        keys = client.keys("*")
+        assert len(keys) == 6
+        assert all(b"{bans}" in key and client.pttl(key) > 0 for key in keys)
+        assert client.pttl("test:{bans}:tier:" + ADA) <= 25 * HOUR * 1000
+
+    def test_former_bans_are_forgotten_with_their_key(self, shared):
+        store = shared.bans()
+        store.ban(ADA, TERMS)
+        shared.clients.get().delete("test:{bans}:tier:" + ADA)
+        assert store.ban(ADA, TERMS, "set")[0].ban.tier == 1
+
+    def test_is_bounded(self, shared):
+        store = shared.bans(limit=5)
+        for number in range(20):
+            store.ban(f"user:{number}", Terms("crawl", HOUR + number, longest=2 * HOUR))
+
+        kept = shared.clients.get().hkeys("test:{bans}:now")
+        assert sorted(kept) == sorted(f"user:{number}".encode() for number in range(15, 20))
+
+    def test_what_is_over_is_removed_with_the_next_ban(self, shared):
+        store = shared.bans()
+        store.ban(ADA, TERMS)
+        shared.clients.get().zadd("test:{bans}:ends", {ADA: 1})
+        store.ban(BOB, TERMS)
+        assert shared.clients.get().hkeys("test:{bans}:now") == [BOB.encode()]
+
+    def test_another_process_learns_what_has_changed(self, shared):
+        one, other = shared.bans(), shared.bans()
+        one.ban(ADA, TERMS)
+        assert [found.client for found in other.news().bans] == [ADA]
+        assert other.news().bans == []
+
+        one.ban(BOB, TERMS)
+        one.release(ADA)
+        news = other.news()
+        assert ([found.client for found in news.bans], news.released, news.complete) == ([BOB], [ADA], False)
+
+    def test_what_was_banned_and_released_and_banned_again_is_banned(self, shared):
+        one, other = shared.bans(), shared.bans()
+        one.ban(ADA, TERMS)
+        other.news()
+        one.release(ADA)
+        one.ban(ADA, TERMS)
+        news = other.news()
+        assert ([found.client for found in news.bans], news.released) == ([ADA], [])
+
+    def test_who_has_missed_too_much_reads_all(self, shared, monkeypatch):
+        monkeypatch.setattr(stored, "CHANGES", 3)
+        monkeypatch.setattr(stored, "PAGE", 2)
+        one, other = shared.bans(), shared.bans()
+        one.ban(ADA, TERMS)
+        other.news()
+        one.release(ADA)
+        for number in range(600):
+            one.ban(f"user:{number}", TERMS)
+
+        news = other.news()
+        assert news.complete
+        assert {found.client for found in news.bans} == {f"user:{number}" for number in range(600)}
+        assert not other.news().complete
+
+    async def test_bans_on_an_event_loop_too(self, shared):
+        (made,) = await shared.bans().aban(ADA, TERMS)
+        assert made.is_new
+        assert not shared.bans().ban(ADA, TERMS)[0].is_new
+
+    def test_many_at_once_make_one(self, shared):
+        store = shared.bans()
+
+        async def race():
+            return await asyncio.gather(*(store.aban(ADA, TERMS) for _ in range(20)))
+
+        assert sum(made[0].is_new for made in asyncio.run(race())) == 1
+
+
+# Processes that share a Redis
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Any]]:
+    found: list[Any] = []
+
+    def note(sender: Any, signal: Any, **named: Any) -> None:
+        found.append(named.get("ban") or named["client"])
+
+    signals.banned.connect(note)
+    signals.released.connect(note)
+    yield found
+    signals.banned.disconnect(note)
+    signals.released.disconnect(note)
+
+
+def process(shared: Shared | None, **settings: Any) -> Bans:
+    return Bans(RateLimitSettings(**settings), shared.bans() if shared else None)
+
+
+def test_alone_a_process_bans_releases_and_tells(heard):
+    bans = process(None)
+    made = bans.ban(ADA, TERMS)
+    bans.refresh()
+
+    assert bans.denials.of(ADA) == made
+    assert heard == [made]
+    (entry,) = bans.unwritten
+    assert entry.until - entry.begun == pytest.approx(HOUR)
+    assert bans.release(ADA)
+    assert bans.denials.of(ADA) is None
+    assert not bans.release(ADA)
+
+
+def test_a_ban_that_was_there_is_neither_written_nor_told_of_again(heard):
+    bans = process(None)
+    bans.ban(ADA, TERMS)
+    bans.ban(ADA, TERMS)
+    assert len(bans.unwritten) == len(heard) == 1
+
+
+def test_networks_are_banned_where_the_settings_say_so():
+    bans = process(None, escalate_after=2)
+    bans.ban(ADA, TERMS)
+    bans.ban(BOB, TERMS)
+    assert bans.denials.of_address(ip_address("203.0.113.99")) is not None
+    bans.ban("user:17", TERMS)
+    assert len(bans.unwritten) == 4
+
+    assert process(None).ban(ADA, TERMS)
+
+
+def test_what_a_person_says_replaces_what_there_was():
+    bans = process(None)
+    bans.ban(ADA, TERMS)
+    bans.impose(ADA, Terms("manual", 60.0, longest=60.0))
+
+    found = bans.denials.of(ADA)
+    assert found is not None
+    assert found.rule == "manual"
+    assert left(found) <= 60
+    assert len(bans.unwritten) == 1
+
+
+@pytest.mark.server
+class TestProcesses:
+    def test_a_ban_and_a_release_reach_all(self, shared):
+        one, other = process(shared), process(shared)
+        one.ban(ADA, TERMS)
+        other.refresh()
+        assert other.denials.of_address(ip_address("203.0.113.7")) is not None
+        assert not other.unwritten
+
+        assert other.release(ADA)
+        one.refresh()
+        assert one.denials.of(ADA) is None
+
+    def test_a_release_reaches_who_has_missed_too_much(self, shared, monkeypatch):
+        monkeypatch.setattr(stored, "CHANGES", 1)
+        one, other = process(shared), process(shared)
+        one.ban(ADA, TERMS)
+        other.refresh()
+        one.release(ADA)
+        one.ban(BOB, TERMS)
+        one.ban("user:17", TERMS)
+        other.refresh()
+        assert {found.client for found in other.denials.bans()} == {BOB, "user:17"}
+
+    def test_what_an_emptied_redis_has_forgotten_processes_have_not(self, shared):
+        one, other = process(shared), process(shared)
+        one.ban(ADA, TERMS)
+        other.refresh()
+        shared.clients.get().flushall()
+
+        other.refresh()
+        assert other.denials.of(ADA) is not None
+        one.ban(BOB, TERMS)
+        other.refresh()
+        assert {found.client for found in other.denials.bans()} == {ADA, BOB}
+
+    def test_with_redis_killed_bans_hold_and_new_ones_are_told_when_it_is_back(self, heard):
+        server = get(Redis)
+        found = emptied(server.urls()["primary"])
+        one, other = process(Shared(found)), process(Shared(found))
+        one.ban(ADA, TERMS)
+        server.kill("primary")
+        try:
+            assert one.denials.of(ADA) is not None
+            one.ban(BOB, TERMS)
+            assert one.denials.of(BOB) is not None
+            assert len(heard) == 2
+            for attempt in (one.refresh, lambda: one.release(ADA), lambda: one.impose(ADA, TERMS)):
+                with pytest.raises(StorageDown):
+                    attempt()
+            assert one.denials.of(ADA) is not None
+        finally:
+            server.restart("primary")
+
+        one.refresh()
+        other.refresh()
+        assert one.denials.of(ADA) is not None
+        assert {found.client for found in other.denials.bans()} == {BOB}
+        assert len(one.unwritten) == 2
+
+    async def test_on_an_event_loop_a_ban_holds_without_redis(self):
+        bans = process(Shared(Clients(parse("redis://127.0.0.1:1"))))
+        await bans.aban(ADA, TERMS)
+        assert bans.denials.of(ADA) is not None
+
+    def test_a_release_drops_what_redis_was_not_told(self, shared):
+        bans = process(shared)
+        own, bans.shared = bans.shared, RedisBans(guard(Clients(parse("redis://127.0.0.1:1"))), "test")
+        bans.ban(ADA, TERMS)
+        bans.shared = own
+        bans.release(ADA)
+        bans.refresh()
+        assert bans.denials.of(ADA) is None
+        assert len(process(shared).denials) == 0
+
+
+def in_child(work: Callable[[], bool]) -> bool:
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if work() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_knows_the_bans_and_tells_only_of_its_own():
+    bans = process(None)
+    bans.ban(ADA, TERMS)
+    with bans.denials._lock, bans._lock:  # as another thread may hold them
+        assert in_child(lambda: bans.denials.of(ADA) is not None and not bans.unwritten and bool(bans.ban(BOB, TERMS)))
+    assert bans.denials.of(BOB) is None
