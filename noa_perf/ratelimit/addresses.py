@@ -104,8 +104,8 @@ def parse_network(cidr: str) -> tuple[Address, int]:
         raise BadPolicy(f'{cidr!r} is not a network. Write "203.0.113.0/24", "2001:db8::/32" or one address.')
     prefix = int(bits) if slash else address.max_prefixlen
     hidden = address.max_prefixlen - prefix
-    first = type(address)(int(address) >> hidden << hidden)
-    if first != address:
+    if beyond := int(address) & ((1 << hidden) - 1):
+        first = type(address)(int(address) - beyond)
         raise BadPolicy(f'{cidr!r} has bits beyond its prefix. Write "{first}/{prefix}", or "{address}" for it alone.')
     if isinstance(address, IPv6Address) and address.ipv4_mapped and prefix >= 96:
         return address.ipv4_mapped, prefix - 96

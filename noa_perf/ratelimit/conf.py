@@ -33,7 +33,8 @@ class RateLimitSettings:
     """Which headers answers carry: ``RateLimit`` and ``RateLimit-Policy`` as the draft of the IETF has them,
     ``RateLimit-Limit`` and its like of draft 6, ``X-RateLimit-*``, or none. ``Retry-After`` comes with a denial."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks (CIDR) of the proxies in front of this site, whose forwarding header is believed; nobody else's is."""
+    """Networks (CIDR) of the proxies in front of this site, whose forwarding header is believed; nobody else's is.
+    ``unix`` stands for whoever comes by a Unix socket."""
     client_ip_header: str = "X-Forwarded-For"
     """The one header in which the trusted proxies name the client: ``X-Forwarded-For``, ``Forwarded``, ``X-Real-IP``,
     ``CF-Connecting-IP`` …"""

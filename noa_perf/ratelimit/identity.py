@@ -35,6 +35,8 @@ NOWHERE = "(none)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SCHEMES = frozenset({"bearer", "token", "api-key", "apikey"})
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_SECRET = re.compile("auth|cookie|key|token|secret|session", re.IGNORECASE)
+"""Headers by whose name their values are none to keep."""
 _REMEMBERED = 8192
 _LONGEST_REMEMBERED = 200
 
@@ -209,11 +211,11 @@ def _by_api_key(request: HttpRequest) -> str | None:
 
 
 def _by_endpoint(request: HttpRequest) -> str:
-    match = request.resolver_match
+    match = getattr(request, "resolver_match", None)
     if match is None:
         return f"endpoint:{NOWHERE}"
     # A page in ten languages is one endpoint.
-    route = match.route.removeprefix(f"{get_language()}/")
+    route = (match.route or "").removeprefix(f"{get_language()}/")
     return f"endpoint:{keys.join((match.view_name or '', route))}"
 
 
@@ -231,10 +233,11 @@ async def _aby_tenant(request: HttpRequest) -> str | None:
 
 def _by_header(name: str) -> Identity:
     key, begun = _meta(name), f"header:{name.lower()}:"
+    kept = keys.hashed if _SECRET.search(name) else keys.safe
 
     def sync(request: HttpRequest) -> str | None:
         value = str(request.META.get(key) or "").strip()
-        return f"{begun}{keys.safe(value)}" if value else None
+        return f"{begun}{kept(value)}" if value else None
 
     return _steady(sync)
 

@@ -16,7 +16,7 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noa_perf.ratelimit import identity
+from noa_perf.ratelimit import identity, keys
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.identity import aidentify, chosen_by_client, client_ip, identify, problems
@@ -179,9 +179,9 @@ async def test_on_an_event_loop_a_user_without_the_middleware_is_taken_as_it_is(
 
 
 def test_an_api_key_is_hashed_however_it_is_sent():
-    keys = {identify("api_key", asked(Authorization=f"{scheme} s3cret")) for scheme in ("Bearer", "token", "Api-Key")}
-    assert len(keys) == 1
-    assert re.fullmatch("key:[0-9a-f]{32}", str(keys.pop()))
+    found = {identify("api_key", asked(Authorization=f"{scheme} s3cret")) for scheme in ("Bearer", "token", "Api-Key")}
+    assert len(found) == 1
+    assert re.fullmatch("key:[0-9a-f]{32}", str(found.pop()))
     assert identify("api_key", asked(Authorization="s3cret")) == identify(
         "api_key", asked(Authorization="Bearer s3cret")
     )
@@ -191,6 +191,12 @@ def test_an_api_key_is_hashed_however_it_is_sent():
     with ratelimit(API_KEY_HEADER="X-API-Key"):
         assert str(identify("api_key", asked(X_API_Key="s3cret"))).startswith("key:")
         assert identify("api_key", asked(Authorization="Bearer s3cret")) == HERE
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "X-Access-Token", "Cookie"])
+def test_a_header_that_holds_a_secret_is_hashed(header):
+    found = identify(f"header:{header}", asked(**{header: "s3cret"}))
+    assert re.fullmatch(f"header:{header.lower()}:[0-9a-f]{{32}}", str(found))
 
 
 def test_user_7_and_a_header_7_are_two_clients():
@@ -222,6 +228,9 @@ def test_an_endpoint_is_the_route_and_never_the_path():
     assert at("/item/1/", "item/<int:pk>/", "shop", "item") == at("/item/2/", "item/<int:pk>/", "shop", "item")
     assert at("/item/1/", "item/<int:pk>/", "shop", "item") != at("/item/1/", "item/<int:pk>/", "stock", "item")
     assert identify("endpoint", asked(path="/no/such")) == identify("endpoint", asked(path="/nor")) == "endpoint:(none)"
+    bare = HttpRequest()
+    bare.resolver_match = ResolverMatch(broken, (), {})
+    assert identify("endpoint", bare) == f"endpoint:{keys.join((f'{__name__}.broken', ''))}"
     with translation.override("de"):
         german = at("/de/item/", "de/item/", "item")
     with translation.override("en"):
