@@ -102,7 +102,23 @@ def client_ip(request: HttpRequest) -> str:
 
     Where nobody can tell, that is ``unknown``.
     """
-    return _reader().client(request.META)
+    return _reader().seen(request.META).client
+
+
+def client_address(request: HttpRequest) -> Address | None:
+    """Return the address that ``request`` comes from, whole, for lists and bans; None where nobody can tell."""
+    return _reader().seen(request.META).address
+
+
+class Seen(NamedTuple):
+    """Where a request comes from."""
+
+    address: Address | None
+    client: str
+    """The network of it that counts as one client."""
+
+
+NOBODY = Seen(None, UNKNOWN)
 
 
 class Reader:
@@ -121,32 +137,32 @@ class Reader:
         self._direct = lru_cache(maxsize=_REMEMBERED)(self._of_peer)
         self._claimed = lru_cache(maxsize=_REMEMBERED)(self._behind)
 
-    def client(self, meta: dict[str, Any]) -> str:
-        """Return the client of a request with these headers and this peer."""
+    def seen(self, meta: dict[str, Any]) -> Seen:
+        """Return where a request with these headers and this peer comes from."""
         peer = meta.get("REMOTE_ADDR") or ""
         if len(peer) > _LONGEST_REMEMBERED:
-            return UNKNOWN
+            return NOBODY
         return self._direct(peer) or self._behind_proxy(peer, meta.get(self.header) or "")
 
-    def _behind_proxy(self, peer: str, value: str) -> str:
+    def _behind_proxy(self, peer: str, value: str) -> Seen:
         # What is long is not kept: a client chooses it.
         return (self._claimed if len(value) <= _LONGEST_REMEMBERED else self._behind)(peer, value)
 
-    def _of_peer(self, peer: str) -> str | None:
-        """Return the client that a peer is; None for one whose header counts."""
+    def _of_peer(self, peer: str) -> Seen | None:
+        """Return what a peer is by itself; None for one whose header counts."""
         address = parse_address(peer)
         if address is None:
-            return None if self.trusts_unix and _is_unix(peer) else UNKNOWN
-        return None if address in self.trusted else self._network(address)
+            return None if self.trusts_unix and _is_unix(peer) else NOBODY
+        return None if address in self.trusted else self._seen(address)
 
-    def _behind(self, peer: str, value: str) -> str:
+    def _behind(self, peer: str, value: str) -> Seen:
         header = self.settings.client_ip_header
         address = claimed_client(header, value, self.trusted) if value else None
         address = address or parse_address(peer)
-        return self._network(address) if address else UNKNOWN
+        return self._seen(address) if address else NOBODY
 
-    def _network(self, address: Address) -> str:
-        return client_network(address, self.settings.ipv4_prefix, self.settings.ipv6_prefix)
+    def _seen(self, address: Address) -> Seen:
+        return Seen(address, client_network(address, self.settings.ipv4_prefix, self.settings.ipv6_prefix))
 
 
 _last: Reader | None = None
@@ -163,7 +179,7 @@ def _reader() -> Reader:
 
 
 def _by_ip(request: HttpRequest) -> str:
-    return f"ip:{_reader().client(request.META)}"
+    return f"ip:{_reader().seen(request.META).client}"
 
 
 def _by_user(request: HttpRequest) -> str | None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from noa_perf.ratelimit import identity, keys
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy
-from noa_perf.ratelimit.identity import aidentify, chosen_by_client, client_ip, identify, problems
+from noa_perf.ratelimit.identity import aidentify, chosen_by_client, client_address, client_ip, identify, problems
 
 FACTORY = RequestFactory()
 PEER = "203.0.113.7"
@@ -78,6 +78,7 @@ def test_one_header_counts_from_a_trusted_peer_and_no_other(header):
 def test_two_addresses_of_one_64_are_one_client_and_a_mapped_one_is_ipv4():
     assert client_ip(asked("2001:db8:1:2::5")) == client_ip(asked("2001:db8:1:2:9::")) == "2001:db8:1:2::/64"
     assert client_ip(asked("::ffff:1.2.3.4")) == client_ip(asked("1.2.3.4")) == "1.2.3.4"
+    assert str(client_address(asked("2001:db8:1:2::5"))) == "2001:db8:1:2::5"
     with ratelimit(IPV4_PREFIX=24, IPV6_PREFIX=48):
         assert client_ip(asked("1.2.3.4")) == "1.2.3.0/24"
         assert client_ip(asked("2001:db8:1:2::5")) == "2001:db8:1::/48"
@@ -86,6 +87,7 @@ def test_two_addresses_of_one_64_are_one_client_and_a_mapped_one_is_ipv4():
 def test_a_unix_socket_has_one_client_unless_it_is_trusted():
     for peer in ("", "unix:"):
         assert client_ip(asked(peer, X_Forwarded_For="6.6.6.6")) == "unknown"
+        assert client_address(asked(peer)) is None
         with ratelimit(TRUSTED_PROXIES=["10.0.0.0/8"]):
             assert client_ip(asked(peer, X_Forwarded_For="6.6.6.6")) == "unknown"
         with ratelimit(TRUSTED_PROXIES=["unix", "10.0.0.0/8"]):
