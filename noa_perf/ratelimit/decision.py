@@ -76,6 +76,17 @@ class Decision:
     def __bool__(self) -> bool:
         return self.allowed
 
+    def and_(self, other: Decision) -> Decision:
+        """Return both as one: it passes if both do, and what denied it is told."""
+        first = self if not self.allowed or other.allowed else other
+        return Decision(
+            self.allowed and other.allowed,
+            (*self.verdicts, *other.verdicts),
+            degraded=self.degraded or other.degraded,
+            reason=first.reason,
+            retry=first.retry,
+        )
+
     @property
     def violated(self) -> list[Verdict]:
         """The limits that said no, those in shadow mode aside."""

@@ -1,0 +1,93 @@
+"""The middleware: lists and bans first, then the policies of the settings, once it is known which view is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch
+
+from noa_perf.core import conf
+from noa_perf.ratelimit import asking, denial, matching
+from noa_perf.ratelimit.decision import Decision
+from noa_perf.ratelimit.policy import Policy
+
+Next = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class RateLimitMiddleware:
+    """Put it near the top. What is refused by a list or a ban reaches nothing below it; policies are asked once Django
+    knows the view, so that users, sessions and routes are there whatever stands below.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Next) -> None:
+        """Decide once whether this is an async chain; take itself out where the app is switched off."""
+        if not conf.enabled("RATELIMIT"):
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+        self.process_view = self._aprocess_view if self.is_async else self._process_view
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request, or refuse it."""
+        if self.is_async:
+            return self.__acall__(request)
+        response: Any = self.get_response(request)
+        return asking.tell(self._unseen(request) or response, asking.state(request).decisions)
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Do the same on an event loop."""
+        response: Any = await self.get_response(request)  # type: ignore[misc]
+        return asking.tell(await self._aunseen(request) or response, asking.state(request).decisions)
+
+    def _process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        return asking.refusal(request, self._ask(request, request.resolver_match))
+
+    async def _aprocess_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        return asking.refusal(request, await self._aask(request, request.resolver_match))
+
+    def _unseen(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Charge what has led to no view, and so was not asked about: paths that nothing answers to."""
+        return None if asking.state(request).asked else asking.refusal(request, self._ask(request, None))
+
+    async def _aunseen(self, request: HttpRequest) -> HttpResponseBase | None:
+        return None if asking.state(request).asked else asking.refusal(request, await self._aask(request, None))
+
+    @staticmethod
+    def _ask(request: HttpRequest, match: ResolverMatch | None) -> Decision | None:
+        seen = asking.state(request)
+        seen.asked = True
+        policies = matching.policies_for(request, match)
+        if seen.exempt or not policies:
+            return None
+        if matching.asks_for_groups(policies):
+            policies = _of_user(policies, getattr(request, "user", None))
+        return asking.ask(request, policies)
+
+    @staticmethod
+    async def _aask(request: HttpRequest, match: ResolverMatch | None) -> Decision | None:
+        seen = asking.state(request)
+        seen.asked = True
+        policies = matching.policies_for(request, match)
+        if seen.exempt or not policies:
+            return None
+        if matching.asks_for_groups(policies):
+            policies = await sync_to_async(lambda: _of_user(policies, getattr(request, "user", None)))()
+        return await asking.aask(request, policies)
+
+
+def _of_user(policies: tuple[Policy, ...], user: Any) -> tuple[Policy, ...]:
+    return tuple(matching.of_groups(policies, matching.groups_of(user)))
