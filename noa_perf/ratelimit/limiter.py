@@ -7,7 +7,7 @@ from typing import Any
 
 from noa_perf.ratelimit.decision import Decision, Verdict
 from noa_perf.ratelimit.exceptions import BadPolicy, StorageDown
-from noa_perf.ratelimit.keys import join
+from noa_perf.ratelimit.keys import safe
 from noa_perf.ratelimit.policy import MAX_COST, Policy, is_cost
 from noa_perf.ratelimit.rates import SECOND, duration
 from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What, agreed
@@ -179,7 +179,7 @@ def _tidy(charges: Sequence[Charge]) -> Sequence[Charge]:
     for policy, client, cost in charges:
         if not is_cost(cost):
             raise BadPolicy(f"A cost is {cost!r}. It has to be a whole number from 0 to {MAX_COST}.")
-        name = join((client,)) if len(client) > LONGEST else client
+        name = safe(client) if len(client) > LONGEST else client
         before = found.get((policy.name, name))
         found[policy.name, name] = Charge(policy, name, cost + (before.cost if before else 0))
     return list(found.values())

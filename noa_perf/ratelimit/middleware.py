@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch
 
 from noa_perf.core import conf
-from noa_perf.ratelimit import asking, denial, matching
+from noa_perf.ratelimit import asking, matching
 from noa_perf.ratelimit.decision import Decision
 from noa_perf.ratelimit.policy import Policy
 
@@ -49,14 +49,10 @@ class RateLimitMiddleware:
         response: Any = await self.get_response(request)  # type: ignore[misc]
         return asking.tell(await self._aunseen(request) or response, asking.state(request).decisions)
 
-    def _process_view(
-        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
+    def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         return asking.refusal(request, self._ask(request, request.resolver_match))
 
-    async def _aprocess_view(
-        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
-    ) -> HttpResponseBase | None:
+    async def _aprocess_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         return asking.refusal(request, await self._aask(request, request.resolver_match))
 
     def _unseen(self, request: HttpRequest) -> HttpResponseBase | None:

@@ -12,6 +12,7 @@ from noa_perf.core.redis import Guard, MissingRedis, Script, Unavailable, fast_c
 from noa_perf.ratelimit.algorithms.base import Figures
 from noa_perf.ratelimit.decision import Verdict
 from noa_perf.ratelimit.exceptions import StorageDown
+from noa_perf.ratelimit.keys import safe
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.storages.base import Charge, Storage, What, agreed
@@ -121,16 +122,17 @@ class RedisStorage(Storage):
     def _packed(self, what: What, asked: Sequence[Asked], at: int = 0) -> Call:
         keys: list[str] = []
         arguments: list[Any] = [what, at]
+        places = {one.client: self._key(one.client, "") for one in asked}
         for policy, limit, part, client, cost in asked:
             arithmetic = limit.arithmetic
-            keys += (self._key(client, part), self._key(client, _block(policy)))
+            keys += (places[client] + part, places[client] + _block(policy))
             arguments += (arithmetic.lua, int(policy.shadow), cost, *arithmetic.arguments)
         names = sorted({one.limit.arithmetic.lua for one in asked})
         return Call(script("prelude", *names, "main"), keys, arguments)
 
     def _key(self, client: str, name: str) -> str:
         # Braces: on a Cluster all keys of one client lie in one slot.
-        return f"{self.prefix}:{{{client}}}:{name}"
+        return f"{self.prefix}:{{{safe(client)}}}:{name}"
 
     def _call(self, call: Call) -> Reply:
         return self._guarded(lambda redis: call.script.run(redis, call.keys, call.arguments))  # type: ignore[no-any-return]
