@@ -9,7 +9,8 @@ from noa_perf.cache.near import MISSING, Spot
 from noa_perf.cache.patterns import matcher
 from noa_perf.cache.stack import Stack
 from noa_perf.cache.tiers.memory import FOREVER, Entry, Space
-from noa_perf.cache.tiers.wishes import Command, Scan, Story, Unavailable
+from noa_perf.cache.tiers.wishes import Command, Scan, Story
+from noa_perf.core.redis import Unavailable
 
 Place = tuple[int, int] | None
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from noa_perf.cache.exceptions import LockNotTaken
 from noa_perf.cache.stack import Stack
-from noa_perf.cache.tiers.wishes import Command, Lua, Story, Unavailable
-from noa_perf.core.redis import Script
+from noa_perf.cache.tiers.wishes import Command, Lua, Story
+from noa_perf.core.redis import Script, Unavailable
 
 logger = logging.getLogger("noa_perf.cache")
 

@@ -20,9 +20,9 @@ from noa_perf.cache.options import CacheOptions
 from noa_perf.cache.tiers.link import Link
 from noa_perf.cache.tiers.locks import LocalLocks
 from noa_perf.cache.tiers.memory import Data, Memory, SpaceName
-from noa_perf.cache.tiers.wishes import SCANNED, Batch, Command, Get, GetMany, Lua, Scan, Story, Unavailable
+from noa_perf.cache.tiers.wishes import SCANNED, Batch, Command, Get, GetMany, Lua, Scan, Story
 from noa_perf.core.clock import SYSTEM, Clock
-from noa_perf.core.redis import Script
+from noa_perf.core.redis import Script, Unavailable
 from noa_perf.metrics import recorder
 
 T = TypeVar("T")

@@ -122,7 +122,7 @@ async def acost_of(policy: Policy, request: HttpRequest) -> int:
 
 
 def _whole(told: Any) -> int:
-    return min(MAX_COST, max(0, math.ceil(told)))
+    return int(min(MAX_COST, max(0, math.ceil(told))))
 
 
 def _failed(policy: Policy, error: Exception) -> int:

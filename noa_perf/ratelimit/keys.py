@@ -14,7 +14,7 @@ LONGEST = 150
 """Characters of a joined text at most."""
 
 # Printable ASCII without white space and braces; "#" does not begin it, for that marks a digest.
-_plain = re.compile(r"(?!#)[!-z|~]{1,80}").fullmatch
+_plain = re.compile(r"(?!#)[!-z|~]{0,80}").fullmatch
 _prefixed = re.compile(r"(\d+):|(#[0-9a-f]{32})").match
 
 

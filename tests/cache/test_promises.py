@@ -21,7 +21,7 @@ from noa_perf.cache.exceptions import CacheError
 from noa_perf.cache.groups import group_of
 from noa_perf.cache.journal import Journal
 from noa_perf.cache.tiers.memory import MOST_GROUPS, MOST_SPACES, Bounds, Memory
-from noa_perf.cache.tiers.wishes import Unavailable
+from noa_perf.core.redis import Unavailable
 from noa_perf.metrics.recorder import OTHER
 from tests.cache.test_faults import GUARD, at, cache_at, until
 from tests.library.models import Author

@@ -60,12 +60,3 @@ class Scan(NamedTuple):
 
 Wish = Get | GetMany | Command | Batch | Lua | Scan
 Story = Generator[Wish, Any, T]
-
-
-class Unavailable(Exception):
-    """Redis is not to be had for this: ``kind`` says why."""
-
-    def __init__(self, kind: str) -> None:
-        """Keep the reason: ``open`` (breaker), ``budget``, or one of :func:`noa_perf.core.redis.classify`'s."""
-        super().__init__(kind)
-        self.kind = kind

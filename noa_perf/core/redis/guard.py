@@ -67,7 +67,7 @@ class Guard:
         """Answers by how long they took: ``n`` is below ``2**n`` µs."""
         self._told: set[str] = set()
 
-    def run(self, call: Callable[[Any], T]) -> T:
+    def call(self, call: Callable[[Any], T]) -> T:
         """Return what ``call`` returns of a client; raises :class:`Unavailable`."""
         started = self._enter()
         try:
@@ -77,7 +77,7 @@ class Guard:
         self._succeeded(started)
         return reply
 
-    async def arun(self, call: Callable[[Any], Awaitable[T]]) -> T:
+    async def acall(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """Return what ``call`` returns of the running loop's client; raises :class:`Unavailable`."""
         started = self._enter()
         try:
@@ -98,9 +98,11 @@ class Guard:
             raise self._unavailable("open")
         return self.clock.monotonic()
 
-    def _succeeded(self, started: float) -> None:
+    def _succeeded(self, started: float, parts: int = 1) -> None:
         seconds = self.clock.monotonic() - started
-        self.breaker.success(seconds)
+        self._spent(seconds)
+        # Bulk takes its time: what drags is judged by one command's share.
+        self.breaker.success(seconds / parts)
         self.seconds += seconds
         self.calls += 1
         index = bucket(seconds)
@@ -109,6 +111,7 @@ class Guard:
     def _raise(self, error: BaseException, started: float) -> NoReturn:
         """Raise :class:`Unavailable` for what went wrong; what ends a task, a thread or the process passes through."""
         seconds = self.clock.monotonic() - started
+        self._spent(seconds)
         if isinstance(error, ERRORS):
             kind: str = classify(error)
             if kind in COUNTED:
@@ -123,6 +126,9 @@ class Guard:
             kind = "fault"
         self._tell(kind, error)
         raise self._unavailable(kind) from error
+
+    def _spent(self, seconds: float) -> None:
+        """Be told what a call took, whatever came of it."""
 
     def _unavailable(self, kind: str) -> Unavailable:
         self.failures[kind] = self.failures.get(kind, 0) + 1

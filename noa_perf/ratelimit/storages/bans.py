@@ -211,13 +211,13 @@ class RedisBans:
 
     def _run(self, call: Callable[[Any], Any]) -> Any:
         try:
-            return self._guard.run(call)
+            return self._guard.call(call)
         except (Unavailable, MissingRedis) as error:
             raise StorageDown(getattr(error, "kind", "missing")) from error
 
     async def _arun(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
         try:
-            return await self._guard.arun(call)
+            return await self._guard.acall(call)
         except (Unavailable, MissingRedis) as error:
             raise StorageDown(getattr(error, "kind", "missing")) from error
 

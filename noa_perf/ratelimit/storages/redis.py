@@ -131,8 +131,9 @@ class RedisStorage(Storage):
         return Call(script("prelude", *names, "main"), keys, arguments)
 
     def _key(self, client: str, name: str) -> str:
-        # Braces: on a Cluster all keys of one client lie in one slot.
-        return f"{self.prefix}:{{{safe(client)}}}:{name}"
+        # Braces: on a Cluster all keys of one client lie in one slot. Around nothing they mean nothing, and
+        # safe() makes "#" alone of no client.
+        return f"{self.prefix}:{{{safe(client) or '#'}}}:{name}"
 
     def _call(self, call: Call) -> Reply:
         return self._guarded(lambda redis: call.script.run(redis, call.keys, call.arguments))  # type: ignore[no-any-return]
@@ -142,13 +143,13 @@ class RedisStorage(Storage):
 
     def _guarded(self, call: Callable[[Any], Any]) -> Any:
         try:
-            return self.guard.run(call)
+            return self.guard.call(call)
         except (Unavailable, MissingRedis) as error:
             raise StorageDown(getattr(error, "kind", "missing")) from error
 
     async def _aguarded(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
         try:
-            return await self.guard.arun(call)
+            return await self.guard.acall(call)
         except (Unavailable, MissingRedis) as error:
             raise StorageDown(getattr(error, "kind", "missing")) from error
 
