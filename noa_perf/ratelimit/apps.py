@@ -13,3 +13,11 @@ class RateLimitConfig(AppConfig):
     label = "noa_perf_ratelimit"
     verbose_name = _("Rate limits")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Listen for logins that fail."""
+        from noa_perf.core import conf
+        from noa_perf.ratelimit import abuse
+
+        if conf.enabled("RATELIMIT"):
+            abuse.install()

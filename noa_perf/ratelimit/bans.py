@@ -12,7 +12,7 @@ from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.ratelimit import signals
 from noa_perf.ratelimit.clients import within
 from noa_perf.ratelimit.conf import RateLimitSettings
-from noa_perf.ratelimit.denials import LIMIT, Ban, Denials
+from noa_perf.ratelimit.deny_cache import LIMIT, Ban, DenyCache
 from noa_perf.ratelimit.exceptions import StorageDown
 from noa_perf.ratelimit.storages.bans import Made, MemoryBans, Mode, RedisBans, Terms, Wider
 
@@ -38,7 +38,7 @@ class Bans:
     ) -> None:
         """Share bans through Redis, or keep them to this process."""
         self.shared = shared
-        self.denials = Denials(clock, limit)
+        self.local = DenyCache(clock, limit)
         self.unwritten: deque[Entry] = deque(maxlen=WAITING)
         """For the housekeeper, which writes the audit."""
         self._clock = clock
@@ -77,7 +77,7 @@ class Bans:
 
     def release(self, client: str) -> bool:
         """End a client's ban everywhere; tell whether there was one. Raises ``StorageDown``, and then it stands."""
-        was = self.denials.of(client) is not None
+        was = self.local.of(client) is not None
         if self.shared is not None:
             was = self.shared.release(client) or was
         self.forget([client])
@@ -91,22 +91,27 @@ class Bans:
                 self._own.release(client)
         kept = [ban for ban in self._untold if ban.client not in clients]
         self._untold = deque(kept, maxlen=WAITING)
-        self.denials.drop(clients)
+        self.local.drop(clients)
+
+    def strike(self, client: str) -> None:
+        """Leave a client out of the audit that is still to be written."""
+        kept = [entry for entry in self.unwritten if entry.ban.client != client]
+        self.unwritten = deque(kept, maxlen=WAITING)
 
     def refresh(self) -> None:
         """Tell Redis what it has not heard of, and learn what others have done. Raises ``StorageDown``."""
-        self.denials.tidy()
+        self.local.tidy()
         if self.shared is None:
             return
         self._tell(self.shared)
         news = self.shared.news()
         if news.complete:
-            self.denials.keep(ban.client for ban in news.bans)
-        self.denials.put(news.bans)
+            self.local.keep(ban.client for ban in news.bans)
+        self.local.put(news.bans)
         with self._lock:
             for client in news.released:
                 self._own.release(client)
-        self.denials.drop(news.released)
+        self.local.drop(news.released)
 
     def _tell(self, shared: RedisBans) -> None:
         while self._untold:
@@ -129,7 +134,7 @@ class Bans:
 
     def _learn(self, made: list[Made], *, told: bool = True, audited: bool = False) -> Ban:
         """Know of what was made; return the ban of the client itself."""
-        self.denials.put(one.ban for one in made)
+        self.local.put(one.ban for one in made)
         for ban in (one.ban for one in made if one.is_new):
             if not told:
                 self._untold.append(ban)

@@ -19,7 +19,7 @@ Entry = tuple[List, str, str]
 class Lists:
     """Both lists. Never changes: whoever reads the table anew makes another one."""
 
-    __slots__ = ("_keys", "_networks", "_users", "has_keys", "has_networks", "has_users", "size")
+    __slots__ = ("_keys", "_networks", "_users", "allows_users", "has_keys", "has_networks", "has_users", "size")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Sort entries by kind; where both lists name the same one, the allow list holds."""
@@ -31,6 +31,7 @@ class Lists:
         self._users, self._keys = kinds["user"], kinds["key"]
         self.has_networks, self.has_users, self.has_keys = (bool(found) for found in kinds.values())
         """Whether somebody of that kind is listed, so that it is worth while to find out who is there."""
+        self.allows_users = "allow" in self._users.values()
         self.size = sum(map(len, kinds.values()))
 
     def look(self, address: Any = None, user: str | None = None, key: str | None = None) -> List | None:

@@ -13,6 +13,8 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from noa_perf.ratelimit.clients import Client
+
 MANUAL = "manual"
 """What stands in the place of a rule's name where a person has banned."""
 
@@ -95,13 +97,27 @@ class ListEntry(models.Model):
             kwargs["update_fields"] = {*kwargs["update_fields"], "revision"}
         super().save(*args, **kwargs)
 
+    @property
+    def client(self) -> Client:
+        """Who it is."""
+        return Client(self.kind, self.value)  # type: ignore[arg-type]  # one of the choices
+
 
 class BanQuerySet(models.QuerySet["Ban"]):
     """Rows of bans."""
 
-    def active(self) -> BanQuerySet:
-        """Return those that are in force."""
-        return self.filter(released=None, until__gt=timezone.now())
+    def active(self, at: datetime | None = None) -> BanQuerySet:
+        """Return those that are in force then."""
+        return self.filter(released=None, until__gt=at or timezone.now())
+
+    def over(self, before: datetime) -> BanQuerySet:
+        """Return those that ended, or were released, before then."""
+        return self.filter(Q(until__lt=before) | Q(released__lt=before))
+
+    def version(self) -> tuple[Any, Any]:
+        """Return, by one query, what is another as soon as any of these is added or no longer in force."""
+        told = self.aggregate(many=Count("pk"), ids=Sum("pk"))
+        return told["many"], told["ids"]
 
 
 class Ban(models.Model):

@@ -19,7 +19,7 @@ from noa_perf.core.redis import Clients, Guard, clients, parse
 from noa_perf.ratelimit import signals
 from noa_perf.ratelimit.bans import Bans
 from noa_perf.ratelimit.conf import RateLimitSettings
-from noa_perf.ratelimit.denials import Ban, Denials
+from noa_perf.ratelimit.deny_cache import Ban, DenyCache
 from noa_perf.ratelimit.exceptions import StorageDown
 from noa_perf.ratelimit.storages import bans as stored
 from noa_perf.ratelimit.storages.bans import MemoryBans, RedisBans, Terms, Wider
@@ -41,55 +41,55 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def denials(clock) -> Denials:
-    return Denials(clock, limit=100)
+def local(clock) -> DenyCache:
+    return DenyCache(clock, limit=100)
 
 
 def ban(client: str, ends: float = HOUR) -> Ban:
     return Ban(client, "crawl", 1, ends)
 
 
-def test_finds_the_ban_of_an_address_and_of_the_network_around_it(denials):
-    denials.put([ban(ADA), ban("ip:198.51.100.0/24"), ban("ip:2001:db8::/64"), ban("user:17")])
+def test_finds_the_ban_of_an_address_and_of_the_network_around_it(local):
+    local.put([ban(ADA), ban("ip:198.51.100.0/24"), ban("ip:2001:db8::/64"), ban("user:17")])
 
-    assert denials.of_address(ip_address("203.0.113.7")) == ban(ADA)
-    assert denials.of_address(ip_address("198.51.100.200")) == ban("ip:198.51.100.0/24")
-    assert denials.of_address(ip_address("2001:db8::5")) == ban("ip:2001:db8::/64")
-    assert denials.of_address(ip_address("2001:db8:0:1::5")) is None
-    assert denials.of_address(ip_address("203.0.113.8")) is None
-    assert denials.of("user:17") == ban("user:17")
-    assert denials.of("user:18") is None
+    assert local.of_address(ip_address("203.0.113.7")) == ban(ADA)
+    assert local.of_address(ip_address("198.51.100.200")) == ban("ip:198.51.100.0/24")
+    assert local.of_address(ip_address("2001:db8::5")) == ban("ip:2001:db8::/64")
+    assert local.of_address(ip_address("2001:db8:0:1::5")) is None
+    assert local.of_address(ip_address("203.0.113.8")) is None
+    assert local.of("user:17") == ban("user:17")
+    assert local.of("user:18") is None
 
 
-def test_a_ban_ends_by_itself_and_one_that_lasts_longer_around_it_holds(denials, clock):
-    denials.put([ban(ADA, 10), ban("ip:203.0.113.0/24", 20)])
+def test_a_ban_ends_by_itself_and_one_that_lasts_longer_around_it_holds(local, clock):
+    local.put([ban(ADA, 10), ban("ip:203.0.113.0/24", 20)])
     clock.advance(10)
-    assert denials.of(ADA) is None
-    assert denials.of_address(ip_address("203.0.113.7")) == ban("ip:203.0.113.0/24", 20)
+    assert local.of(ADA) is None
+    assert local.of_address(ip_address("203.0.113.7")) == ban("ip:203.0.113.0/24", 20)
 
     clock.advance(10)
-    assert denials.of_address(ip_address("203.0.113.7")) is None
-    denials.tidy()
-    assert len(denials) == 0
-    assert not denials.knows("network")
+    assert local.of_address(ip_address("203.0.113.7")) is None
+    local.tidy()
+    assert len(local) == 0
+    assert not local.knows("network")
 
 
-def test_of_too_many_the_soonest_to_end_are_forgotten(denials):
-    denials.put(ban(f"user:{number}", 1_000 - number) for number in range(101))
+def test_of_too_many_the_soonest_to_end_are_forgotten(local):
+    local.put(ban(f"user:{number}", 1_000 - number) for number in range(101))
 
-    kept = {one.client for one in denials.bans()}
+    kept = {one.client for one in local.bans()}
     assert "user:0" in kept
     assert "user:100" not in kept
     assert 80 < len(kept) <= 100
 
 
-def test_says_of_which_kinds_anybody_is_banned(denials):
-    assert not denials.knows("user")
-    denials.put([ban("user:17"), ban("user:17", 20)])
-    assert denials.knows("user")
-    assert not denials.knows("key")
-    denials.drop(["user:17", "user:18"])
-    assert not denials.knows("user")
+def test_says_of_which_kinds_anybody_is_banned(local):
+    assert not local.knows("user")
+    local.put([ban("user:17"), ban("user:17", 20)])
+    assert local.knows("user")
+    assert not local.knows("key")
+    local.drop(["user:17", "user:18"])
+    assert not local.knows("user")
 
 
 addresses = st.ip_addresses(v=4, network="10.0.0.0/29").map(str)
@@ -103,17 +103,17 @@ actions = st.lists(
 
 @given(actions, st.ip_addresses(v=4, network="10.0.0.0/29"))
 def test_agrees_with_a_plain_set(actions, address):
-    denials, plain = Denials(ManualClock()), set()
+    local, plain = DenyCache(ManualClock()), set()
     for action, client in actions:
         if action == "put":
-            denials.put([ban(f"ip:{client}")])
+            local.put([ban(f"ip:{client}")])
             plain.add(client)
         else:
-            denials.drop([f"ip:{client}"])
+            local.drop([f"ip:{client}"])
             plain.discard(client)
 
-    assert (denials.of_address(address) is not None) == bool(plain & {str(address), "10.0.0.0/29"})
-    assert len(denials) == len(plain)
+    assert (local.of_address(address) is not None) == bool(plain & {str(address), "10.0.0.0/29"})
+    assert len(local) == len(plain)
 
 
 # Where they are kept: memory and Redis behave alike
@@ -347,12 +347,12 @@ def test_alone_a_process_bans_releases_and_tells(heard):
     made = bans.ban(ADA, TERMS)
     bans.refresh()
 
-    assert bans.denials.of(ADA) == made
+    assert bans.local.of(ADA) == made
     assert heard == [made]
     (entry,) = bans.unwritten
     assert entry.until - entry.begun == pytest.approx(HOUR)
     assert bans.release(ADA)
-    assert bans.denials.of(ADA) is None
+    assert bans.local.of(ADA) is None
     assert not bans.release(ADA)
 
 
@@ -367,7 +367,7 @@ def test_networks_are_banned_where_the_settings_say_so():
     bans = process(None, escalate_after=2)
     bans.ban(ADA, TERMS)
     bans.ban(BOB, TERMS)
-    assert bans.denials.of_address(ip_address("203.0.113.99")) is not None
+    assert bans.local.of_address(ip_address("203.0.113.99")) is not None
     bans.ban("user:17", TERMS)
     assert len(bans.unwritten) == 4
 
@@ -379,7 +379,7 @@ def test_what_a_person_says_replaces_what_there_was():
     bans.ban(ADA, TERMS)
     bans.impose(ADA, Terms("manual", 60.0, longest=60.0))
 
-    found = bans.denials.of(ADA)
+    found = bans.local.of(ADA)
     assert found is not None
     assert found.rule == "manual"
     assert left(found) <= 60
@@ -392,12 +392,12 @@ class TestProcesses:
         one, other = process(shared), process(shared)
         one.ban(ADA, TERMS)
         other.refresh()
-        assert other.denials.of_address(ip_address("203.0.113.7")) is not None
+        assert other.local.of_address(ip_address("203.0.113.7")) is not None
         assert not other.unwritten
 
         assert other.release(ADA)
         one.refresh()
-        assert one.denials.of(ADA) is None
+        assert one.local.of(ADA) is None
 
     def test_a_release_reaches_who_has_missed_too_much(self, shared, monkeypatch):
         monkeypatch.setattr(stored, "CHANGES", 1)
@@ -408,7 +408,7 @@ class TestProcesses:
         one.ban(BOB, TERMS)
         one.ban("user:17", TERMS)
         other.refresh()
-        assert {found.client for found in other.denials.bans()} == {BOB, "user:17"}
+        assert {found.client for found in other.local.bans()} == {BOB, "user:17"}
 
     def test_what_an_emptied_redis_has_forgotten_processes_have_not(self, shared):
         one, other = process(shared), process(shared)
@@ -417,10 +417,10 @@ class TestProcesses:
         shared.clients.get().flushall()
 
         other.refresh()
-        assert other.denials.of(ADA) is not None
+        assert other.local.of(ADA) is not None
         one.ban(BOB, TERMS)
         other.refresh()
-        assert {found.client for found in other.denials.bans()} == {ADA, BOB}
+        assert {found.client for found in other.local.bans()} == {ADA, BOB}
 
     def test_with_redis_killed_bans_hold_and_new_ones_are_told_when_it_is_back(self, heard):
         server = get(Redis)
@@ -429,27 +429,27 @@ class TestProcesses:
         one.ban(ADA, TERMS)
         server.kill("primary")
         try:
-            assert one.denials.of(ADA) is not None
+            assert one.local.of(ADA) is not None
             one.ban(BOB, TERMS)
-            assert one.denials.of(BOB) is not None
+            assert one.local.of(BOB) is not None
             assert len(heard) == 2
             for attempt in (one.refresh, lambda: one.release(ADA), lambda: one.impose(ADA, TERMS)):
                 with pytest.raises(StorageDown):
                     attempt()
-            assert one.denials.of(ADA) is not None
+            assert one.local.of(ADA) is not None
         finally:
             server.restart("primary")
 
         one.refresh()
         other.refresh()
-        assert one.denials.of(ADA) is not None
-        assert {found.client for found in other.denials.bans()} == {BOB}
+        assert one.local.of(ADA) is not None
+        assert {found.client for found in other.local.bans()} == {BOB}
         assert len(one.unwritten) == 2
 
     async def test_on_an_event_loop_a_ban_holds_without_redis(self):
         bans = process(Shared(Clients(parse("redis://127.0.0.1:1"))))
         await bans.aban(ADA, TERMS)
-        assert bans.denials.of(ADA) is not None
+        assert bans.local.of(ADA) is not None
 
     def test_a_release_drops_what_redis_was_not_told(self, shared):
         bans = process(shared)
@@ -458,8 +458,8 @@ class TestProcesses:
         bans.shared = own
         bans.release(ADA)
         bans.refresh()
-        assert bans.denials.of(ADA) is None
-        assert len(process(shared).denials) == 0
+        assert bans.local.of(ADA) is None
+        assert len(process(shared).local) == 0
 
 
 def in_child(work: Callable[[], bool]) -> bool:
@@ -472,6 +472,6 @@ def in_child(work: Callable[[], bool]) -> bool:
 def test_a_child_knows_the_bans_and_tells_only_of_its_own():
     bans = process(None)
     bans.ban(ADA, TERMS)
-    with bans.denials._lock, bans._lock:  # as another thread may hold them
-        assert in_child(lambda: bans.denials.of(ADA) is not None and not bans.unwritten and bool(bans.ban(BOB, TERMS)))
-    assert bans.denials.of(BOB) is None
+    with bans.local._lock, bans._lock:  # as another thread may hold them
+        assert in_child(lambda: bans.local.of(ADA) is not None and not bans.unwritten and bool(bans.ban(BOB, TERMS)))
+    assert bans.local.of(BOB) is None

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Guard, MissingRedis, Script, Unavailable, fast_call
-from noa_perf.ratelimit.denials import LIMIT, Ban
+from noa_perf.ratelimit.deny_cache import LIMIT, Ban
 from noa_perf.ratelimit.exceptions import StorageDown
 
 Mode = Literal["once", "set", "longest"]

@@ -29,7 +29,7 @@ class Ban(NamedTuple):
     """Seconds on the process's monotonic clock."""
 
 
-class Denials:
+class DenyCache:
     """Bans by client, and by network for those of addresses. Readers take no lock."""
 
     def __init__(self, clock: Clock = SYSTEM, limit: int = LIMIT) -> None:
@@ -125,7 +125,7 @@ class Denials:
         self._lock = threading.Lock()
 
 
-_all: weakref.WeakSet[Denials] = weakref.WeakSet()
+_all: weakref.WeakSet[DenyCache] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
