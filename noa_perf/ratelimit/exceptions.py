@@ -24,3 +24,18 @@ class StorageDown(RateLimitError):
         """Say why."""
         super().__init__(kind)
         self.kind = kind
+
+
+class BansUnavailable(RateLimitError):
+    """A ban or a release by hand could not be told to Redis, so nothing was changed."""
+
+    def __init__(self, kind: str) -> None:
+        """Say why."""
+        super().__init__(
+            f'The Redis of the bans cannot be asked ({kind}), so nothing was changed. See NOA_PERF["RATELIMIT"]'
+            '["STORAGE"], and try again.'
+        )
+
+
+class BadImport(RateLimitError, ValueError):
+    """A file cannot be imported; the message names each bad line, and nothing was changed."""

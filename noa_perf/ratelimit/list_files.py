@@ -1,0 +1,79 @@
+"""Lists as files: a client in each line, taken over as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.db import transaction
+
+from noa_perf.ratelimit.clients import Client
+from noa_perf.ratelimit.exceptions import BadImport, BadPolicy
+from noa_perf.ratelimit.models import ListEntry
+
+SHOWN = 20
+"""Bad lines that are named."""
+BATCH = 2_000
+
+
+class Outcome(NamedTuple):
+    """What an import does to a list. Rows."""
+
+    read: int
+    added: int
+    removed: int
+    kept: int
+
+
+def parse(lines: Iterable[str], source: str) -> list[Client]:
+    """Return the clients of a file, each once; ``#`` begins a comment.
+
+    Raises :class:`~noa_perf.ratelimit.exceptions.BadImport`, which names each bad line.
+    """
+    found: dict[Client, None] = {}
+    bad: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not (text := line.partition("#")[0].strip()):
+            continue
+        try:
+            found[Client.parse(text)] = None
+        except BadPolicy as error:
+            bad.append(f"  line {number}: {error}")
+    if bad:
+        raise BadImport("\n".join([_refusal(source, len(bad)), *bad[:SHOWN], *_more(len(bad))]))
+    return list(found)
+
+
+def take_over(clients: Iterable[Client], listed: str, reason: str, *, replace: bool, dry: bool) -> Outcome:
+    """Put clients on a list, in one transaction; with ``replace`` whoever else is on it is taken off."""
+    wanted = set(clients)
+    with transaction.atomic():
+        rows = ListEntry.objects.filter(list=listed)
+        there: dict[tuple[str, str], int] = {}
+        for pk, kind, value in rows.values_list("pk", "kind", "value").iterator():
+            there[kind, value] = pk
+        new = [client for client in wanted if client not in there]
+        gone = [pk for client, pk in there.items() if client not in wanted] if replace else []
+        if not dry:
+            _delete(gone)
+            _add(sorted(new), listed, reason)
+    return Outcome(len(wanted), len(new), len(gone), len(there) - len(gone))
+
+
+def _delete(pks: list[int]) -> None:
+    for start in range(0, len(pks), BATCH):
+        ListEntry.objects.filter(pk__in=pks[start : start + BATCH]).delete()
+
+
+def _add(clients: list[Client], listed: str, reason: str) -> None:
+    entries = (ListEntry(list=listed, kind=one.kind, value=one.value, reason=reason) for one in clients)
+    ListEntry.objects.bulk_create(entries, batch_size=BATCH)
+
+
+def _refusal(source: str, many: int) -> str:
+    lines = "1 line" if many == 1 else f"{many:,} lines"
+    return f"{source} has {lines} that cannot be used, so nothing was imported:"
+
+
+def _more(many: int) -> list[str]:
+    return [f"  and {many - SHOWN:,} more"] if many > SHOWN else []
