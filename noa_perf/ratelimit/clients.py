@@ -56,6 +56,16 @@ class Client(NamedTuple):
         return parse_network(self.value) if self.kind == "network" else None
 
 
+def has(client: Client, address: Address, bits: int | None = None) -> bool:
+    """Tell whether a client is a network in which an address lies, or all of the network of so many bits there."""
+    if client.network is None:
+        return False
+    first, prefix = client.network
+    hidden = first.max_prefixlen - prefix
+    is_inside = bits is None or bits >= prefix
+    return first.version == address.version and is_inside and int(first) >> hidden == int(address) >> hidden
+
+
 def within(client: str, ipv4_prefix: int, ipv6_prefix: int) -> str:
     """Return the network, as ``ip:203.0.113.0/24``, in which a client lies; empty if it is as large, or none."""
     network = Client.parse(client).network

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from noa_perf.ratelimit import abuse, audit, registry
 from noa_perf.ratelimit.bans import Terms
-from noa_perf.ratelimit.clients import Client
+from noa_perf.ratelimit.clients import Client, has
 from noa_perf.ratelimit.exceptions import BadPolicy, BansUnavailable, StorageDown
 from noa_perf.ratelimit.models import MANUAL, Ban, ListEntry
 from noa_perf.ratelimit.policy import Policy
@@ -65,7 +65,7 @@ def around(client: Client) -> list[str]:
         return []
     rows = Ban.objects.active().filter(client__contains="/").values_list("client", flat=True)
     known = {one.client for one in _refreshed().local.bans()} | set(rows)
-    return sorted(text for text in known if text != client.text and _lies_in(client, Client.parse(text)))
+    return sorted(text for text in known if text != client.text and has(Client.parse(text), *client.network))
 
 
 class Erased(NamedTuple):
@@ -143,11 +143,3 @@ def _reset(client: str) -> int:
     policies: list[Policy] = [*registry.known().values()]
     policies += [rule.policy for rule in abuse.current().rules if rule.policy is not None]
     return sum(bool(limiter.reset(policy, client)) for policy in policies)
-
-
-def _lies_in(inner: Client, outer: Client) -> bool:
-    if inner.network is None or outer.network is None:
-        return False
-    (first, bits), (base, width) = inner.network, outer.network
-    hidden = first.max_prefixlen - width
-    return first.version == base.version and bits >= width and int(first) >> hidden == int(base) >> hidden
