@@ -59,14 +59,15 @@ class ListEntryForm(OwnForm):
 class BanForm(OwnForm):
     """A ban by hand."""
 
-    span = forms.CharField(label=_("for"), initial="1h", help_text=_("How long: 30m, 12h, 7d."))
-    reason = forms.CharField(label=_("reason"), max_length=200, widget=AdminTextInputWidget)
+    span = forms.CharField(label=_("For"), initial="1h", help_text=_("How long: 30m, 12h, 7d."))
+    reason = forms.CharField(label=_("Reason"), max_length=200, widget=AdminTextInputWidget)
 
     class Meta:
         """What is asked for."""
 
         model = Ban
         fields = ["client", "span", "reason"]
+        help_texts = {"client": _("203.0.113.7, 203.0.113.0/24, user:17, or key: and the hash of a key.")}
 
     def clean_client(self) -> str:
         """Return who it is, in the form that is kept."""
@@ -222,7 +223,7 @@ class BanAdmin(OwnAdmin):
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Show whole clients to those who may release them."""
-        return (self._shown(request), "state", "rule", "tier", "reason", "begun", "until", "created_by")
+        return (self._shown(request), "state", "until", "rule", "tier", "reason", "created_by")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for little, show all."""

@@ -85,7 +85,7 @@ class ListEntry(models.Model):
 
         constraints: ClassVar = [models.UniqueConstraint(fields=["list", "kind", "value"], name="noa_perf_list_entry")]
         verbose_name = _("list entry")
-        verbose_name_plural = _("allow and deny lists")
+        verbose_name_plural = _("allow and deny entries")
 
     def __str__(self) -> str:
         return f"{self.list} {self.kind} {self.pk}"
@@ -123,9 +123,7 @@ class BanQuerySet(models.QuerySet["Ban"]):
 class Ban(models.Model):
     """What is kept of one ban, for people to read; what is in force lies in Redis, or in memory."""
 
-    client = models.CharField(
-        _("client"), max_length=210, help_text=_("203.0.113.7, 203.0.113.0/24, user:17 or key:<hash>.")
-    )
+    client = models.CharField(_("client"), max_length=210)
     rule = models.CharField(_("rule"), max_length=64, default=MANUAL, editable=False)
     tier = models.PositiveSmallIntegerField(_("tier"), default=1, editable=False)
     reason = models.CharField(_("reason"), max_length=200, blank=True)

@@ -22,14 +22,7 @@ class Migration(migrations.Migration):
             name="Ban",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "client",
-                    models.CharField(
-                        help_text="203.0.113.7, 203.0.113.0/24, user:17 or key:<hash>.",
-                        max_length=210,
-                        verbose_name="client",
-                    ),
-                ),
+                ("client", models.CharField(max_length=210, verbose_name="client")),
                 ("rule", models.CharField(default="manual", editable=False, max_length=64, verbose_name="rule")),
                 ("tier", models.PositiveSmallIntegerField(default=1, editable=False, verbose_name="tier")),
                 ("reason", models.CharField(blank=True, max_length=200, verbose_name="reason")),
@@ -120,7 +113,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "list entry",
-                "verbose_name_plural": "allow and deny lists",
+                "verbose_name_plural": "allow and deny entries",
                 "constraints": [models.UniqueConstraint(fields=("list", "kind", "value"), name="noa_perf_list_entry")],
             },
         ),
