@@ -6,7 +6,9 @@ import os
 import threading
 import weakref
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.ratelimit import signals
@@ -84,19 +86,15 @@ class Bans:
         signals.released.send_robust(Bans, client=client)
         return was
 
-    def forget(self, clients: list[str]) -> None:
-        """End bans in this process alone."""
+    def forget(self, clients: Collection[str]) -> None:
+        """End bans in this process alone, and leave out what was still to be told and written of them."""
+        ended = set(clients)
         with self._lock:
-            for client in clients:
+            for client in ended:
                 self._own.release(client)
-        kept = [ban for ban in self._untold if ban.client not in clients]
-        self._untold = deque(kept, maxlen=WAITING)
-        self.local.drop(clients)
-
-    def strike(self, client: str) -> None:
-        """Leave a client out of the audit that is still to be written."""
-        kept = [entry for entry in self.unwritten if entry.ban.client != client]
-        self.unwritten = deque(kept, maxlen=WAITING)
+        _strike(self._untold, [ban for ban in tuple(self._untold) if ban.client in ended])
+        _strike(self.unwritten, [entry for entry in tuple(self.unwritten) if entry.ban.client in ended])
+        self.local.drop(ended)
 
     def refresh(self) -> None:
         """Tell Redis what it has not heard of, and learn what others have done. Raises ``StorageDown``."""
@@ -108,10 +106,7 @@ class Bans:
         if news.complete:
             self.local.keep(ban.client for ban in news.bans)
         self.local.put(news.bans)
-        with self._lock:
-            for client in news.released:
-                self._own.release(client)
-        self.local.drop(news.released)
+        self.forget(news.released)
 
     def _tell(self, shared: RedisBans) -> None:
         while self._untold:
@@ -119,7 +114,7 @@ class Bans:
             left = ban.ends - self._clock.monotonic()
             if left > 0:
                 shared.ban(ban.client, Terms(ban.rule, left, 1.0, left), "longest")
-            self._untold.popleft()
+            _strike(self._untold, [ban])
 
     def _ban_here(self, client: str, terms: Terms, wider: Wider | None, mode: Mode = "once") -> list[Made]:
         with self._lock:
@@ -152,6 +147,12 @@ class Bans:
         self._unlock()
         self._untold.clear()
         self.unwritten.clear()
+
+
+def _strike(waiting: deque[Any], struck: list[Any]) -> None:
+    for one in struck:
+        with suppress(ValueError, IndexError):  # it was told, or written, meanwhile
+            waiting.remove(one)
 
 
 _all: weakref.WeakSet[Bans] = weakref.WeakSet()

@@ -61,8 +61,9 @@ class RateLimitSettings:
     """Seconds."""
     escalate_ipv4_prefix: int = bounded(24, least=8, most=31)
     """Bits of the network that is banned then."""
-    escalate_ipv6_prefix: int = bounded(48, least=16, most=127)
-    """Likewise. It says something only where it is less than ``IPV6_PREFIX``: a client is a network already."""
+    escalate_ipv6_prefix: int = bounded(64, least=16, most=127)
+    """Likewise. It says something only where it is less than ``IPV6_PREFIX``, for a client is a network already: with
+    56 here and 64 there, who gets a new /64 from the same provider is not a new client for ever."""
     refresh_seconds: float = bounded(2.0, least=0.1)
     """How often a process looks for lists and bans that others have changed."""
     retention_days: int = bounded(30, least=1)

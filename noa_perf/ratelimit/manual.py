@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from noa_perf.ratelimit import abuse, audit, registry
 from noa_perf.ratelimit.bans import Terms
-from noa_perf.ratelimit.clients import Client, has
+from noa_perf.ratelimit.clients import Client, has, within
+from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy, BansUnavailable, StorageDown
 from noa_perf.ratelimit.models import MANUAL, Ban, ListEntry
 from noa_perf.ratelimit.policy import Policy
@@ -80,14 +81,18 @@ class Erased(NamedTuple):
 
 
 def erase(client: Client, *, dry: bool = False) -> Erased:
-    """Delete all that is kept of one client. Raises ``BansUnavailable``, and then nothing has changed."""
-    bans = Ban.objects.filter(client=client.text)
-    entries = ListEntry.objects.filter(kind=client.kind, value=client.value)
+    """Delete all that is kept of one client, or of the network that its address counts as.
+
+    Raises ``BansUnavailable``, and then nothing has changed.
+    """
+    own = settings()
+    names = {client, Client.parse(within(client.text, own.ipv4_prefix, own.ipv6_prefix) or client.text)}
+    bans = Ban.objects.filter(client__in=[name.text for name in names])
+    entries = ListEntry.objects.filter(kind=client.kind, value__in=[name.value for name in names])
     if dry:
         return Erased(bans.count(), entries.count())
-    _released(client)
-    abuse.current().bans.strike(client.text)
-    found = Erased(bans.delete()[0], entries.delete()[0], _reset(client.text))
+    counters = sum(map(_erase_live, names))
+    found = Erased(bans.delete()[0], entries.delete()[0], counters)
     audit.note("erased what was kept of somebody:", f"{found.bans} bans, {found.entries} list entries")
     return found
 

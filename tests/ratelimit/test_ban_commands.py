@@ -146,6 +146,14 @@ def test_erases_all_that_is_kept_of_one():
     assert Ban.objects.get().client == "ip:203.0.113.8"
 
 
+def test_erases_an_address_with_the_network_that_it_counts_as():
+    policy = registry.policy("all")
+    registry.limiter().hit(policy, "ip:2001:db8::/64")
+    run("ban", "2001:db8::/64", "2001:db8::1", "2001:db8::2", "--reason", "a")
+    assert run("erase", "--ip", "2001:db8::1") == "2 bans, 0 list entries and 1 counts deleted.\n"
+    assert Ban.objects.get().client == "ip:2001:db8::2"
+
+
 def test_erases_users_and_keys():
     run("ban", "user:17", "key:ab", "--reason", "a")
     assert run("erase", "--user", "17").startswith("1 bans")

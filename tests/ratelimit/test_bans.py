@@ -196,6 +196,12 @@ def test_the_longer_of_two_holds_where_that_is_asked(store):
     assert (replaced.ban.rule, replaced.is_new) == ("told", True)
 
 
+def test_a_short_ban_by_hand_does_not_shorten_what_is_remembered(store):
+    store.ban(ADA, TERMS)
+    store.ban(ADA, Terms("manual", 0.001, longest=0.001), "set")
+    assert store.ban(ADA, TERMS, "set")[0].ban.tier == 3
+
+
 def test_a_release_forgives(store):
     store.ban(ADA, TERMS)
     assert store.release(ADA)
@@ -372,6 +378,14 @@ def test_networks_are_banned_where_the_settings_say_so():
     assert len(bans.unwritten) == 4
 
     assert process(None).ban(ADA, TERMS)
+
+
+def test_what_is_released_is_not_written_down_as_in_force():
+    bans = process(None)
+    bans.ban(ADA, TERMS)
+    bans.ban(BOB, TERMS)
+    bans.release(ADA)
+    assert [entry.ban.client for entry in bans.unwritten] == [BOB]
 
 
 def test_what_a_person_says_replaces_what_there_was():

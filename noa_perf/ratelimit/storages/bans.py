@@ -97,7 +97,7 @@ class MemoryBans:
         tier = so_far + 1 if until > now else 1
         ends = now + terms.seconds(tier)
         # What was touched last stands last: the first of a full dict is the one to be forgotten.
-        self._tiers[client] = tier, ends + terms.memory
+        self._tiers[client] = tier, max(until, ends + terms.memory)
         self._in_force.pop(client, None)
         self._in_force[client] = ban = Ban(client, terms.rule, tier, ends)
         for kept in (self._tiers, self._in_force):

@@ -42,7 +42,7 @@ local function ban(client, so_far)
   end
   local tier = redis.call('INCR', so_far)
   local ms = math.floor(math.min(first * factor ^ (tier - 1), longest))
-  redis.call('PEXPIRE', so_far, string.format('%d', ms + memory))
+  outlast(so_far, ms + memory)
   redis.call('HSET', bans, client, string.format('%d %d %s', now + ms, tier, rule))
   redis.call('ZADD', ends, string.format('%d', now + ms), client)
   tell(client, now + ms, tier)
