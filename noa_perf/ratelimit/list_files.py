@@ -67,7 +67,8 @@ def _delete(pks: list[int]) -> None:
 
 def _add(clients: list[Client], listed: str, reason: str) -> None:
     entries = (ListEntry(list=listed, kind=one.kind, value=one.value, reason=reason) for one in clients)
-    ListEntry.objects.bulk_create(entries, batch_size=BATCH)
+    # What somebody else adds meanwhile is there: that is all that is asked for.
+    ListEntry.objects.bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
 
 
 def _refusal(source: str, many: int) -> str:

@@ -61,9 +61,10 @@ class AbuseRule:
     max_bantime: int = 7 * UNITS["d"]
     """How long one lasts at most."""
     memory: int = 30 * UNITS["d"]
-    """How long after its begin a ban makes the next one longer."""
+    """How long after its end a ban still makes the next one longer."""
     by: str = "ip"
-    """Who is banned: ``ip``, ``user``, ``user_or_ip`` or ``api_key``."""
+    """Who is banned: ``ip``, ``user``, ``user_or_ip`` or ``api_key``. A user is known before the view only where the
+    middleware stands below the one that tells who it is."""
     shadow: bool = False
     """Whether it only counts whom it would ban."""
 

@@ -164,6 +164,7 @@ class TestTable:
         entry.refresh_from_db()
         assert entry.created_by is None
 
+    @pytest.mark.slow
     def test_a_hundred_thousand_are_read_with_three_queries(self, django_assert_num_queries):
         rows = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}/32" for n in range(100_000))
         ListEntry.objects.bulk_create([ListEntry(list="deny", value=value) for value in rows], batch_size=10_000)

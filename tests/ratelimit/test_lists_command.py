@@ -164,6 +164,7 @@ def test_shows_the_lists():
     assert (report["counts"], len(report["entries"])) == ({"deny": 2}, 2)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_lines(file):
     source = file("".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100_000)))
     assert "100,000 added" in run("--import", source, "--list", "deny")
