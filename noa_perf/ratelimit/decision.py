@@ -121,27 +121,41 @@ class Decision:
 class OneLimit(Decision):
     """A decision of one limit, as quick to make as can be: its figures are read when somebody asks for them."""
 
-    __slots__ = ("_agrees", "_facts")
+    __slots__ = ("facts",)
 
+    facts: tuple[Policy, Limit, Any, int, int]
+    """What the figures are read off: policy, limit, state, microseconds now, units. Whoever makes one sets them."""
+
+    __init__ = object.__init__  # a call of Python less, of the four that a check has
+    agrees = True
+    allowed = True
     degraded = ""
+    reason = ""
     retry = None
-
-    def __init__(self, allowed: bool, agrees: bool, facts: tuple[Policy, Limit, Any, int, int]) -> None:
-        """Keep what the figures are read off: policy, limit, state, microseconds now, units."""
-        self.allowed = allowed  # and no super(): a call more
-        self._agrees = agrees
-        self._facts = facts
-
-    @property
-    def reason(self) -> Reason:  # type: ignore[override]
-        """Why it is denied, if it is."""
-        return "" if self.allowed else "limit"
 
     @property
     def verdicts(self) -> Sequence[Verdict]:  # type: ignore[override]
         """What the limit said."""
-        policy, limit, state, now, cost = self._facts
-        return (Verdict(policy, limit, limit.arithmetic.figures(state, now, cost, self._agrees)),)
+        policy, limit, state, now, cost = self.facts
+        return (Verdict(policy, limit, limit.arithmetic.figures(state, now, cost, self.agrees)),)
+
+
+class Refused(OneLimit):
+    """One that says no."""
+
+    __slots__ = ()
+
+    agrees = False
+    allowed = False
+    reason = "limit"
+
+
+class Shadowed(OneLimit):
+    """One that would have said no."""
+
+    __slots__ = ()
+
+    agrees = False
 
 
 ALLOWED = Decision(True)

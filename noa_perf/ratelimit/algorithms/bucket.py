@@ -42,10 +42,12 @@ class Bucket(Algorithm):
 
     def admit(self, state: State | None, now: int, cost: int) -> State | None:
         """Pour ``cost`` units in, if they fit."""
-        at = now // self.quantum
+        at = now if self.quantum == 1 else now // self.quantum
         filled = cost * self.per_unit
         if state is not None:
-            left = state[1] - (at - state[0]) * self.ticks if at > state[0] else state[1]
+            was, left = state
+            if at > was:
+                left -= (at - was) * self.ticks
             if left > 0:
                 filled += left
         return (at, filled) if filled <= self.room else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.ratelimit.algorithms.base import Figures
-from noa_perf.ratelimit.decision import Decision, OneLimit, Verdict
+from noa_perf.ratelimit.decision import Decision, OneLimit, Refused, Shadowed, Verdict
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy, is_cost
 from noa_perf.ratelimit.rates import SECOND
@@ -52,9 +52,10 @@ class MemoryStorage(Storage):
         admit = limit.arithmetic.admit
         nanoseconds = self._nanoseconds
         shadow = policy.shadow
+        refusal: type[OneLimit] = Shadowed if shadow else Refused
 
         def hit(client: str, cost: int) -> Decision | None:
-            if self._blocked or len(client) > LONGEST or (cost != 1 and not is_cost(cost)):
+            if self._blocked or (cost != 1 and not is_cost(cost)):
                 return None
             key = part, client
             now = nanoseconds() // 1000
@@ -62,6 +63,8 @@ class MemoryStorage(Storage):
             try:
                 state = self._young.get(key)
                 if state is None:
+                    if len(client) > LONGEST:
+                        return None
                     state = self._found(key, limit)
                 new = admit(state, now, cost)
                 if new is not None:
@@ -72,9 +75,13 @@ class MemoryStorage(Storage):
                 self._release()
             if new is not None:
                 tally.allowed += 1
-                return OneLimit(True, True, (policy, limit, new, now, cost))
+                decision: OneLimit = OneLimit()
+                decision.facts = policy, limit, new, now, cost
+                return decision
             tally.refuse(client, shadow=shadow)
-            return OneLimit(shadow, False, (policy, limit, state, now, cost))
+            decision = refusal()
+            decision.facts = policy, limit, state, now, cost
+            return decision
 
         return hit
 
