@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 
 from noa_perf.metrics.recorder import OTHER
@@ -38,24 +37,6 @@ class Counts:
     def __init__(self) -> None:
         """Start from nothing."""
         self.far_hits = self.misses = self.stale = self.writes = 0
-
-
-class Told:
-    """Remembers counts that only grow, so that what came since the last time can be told."""
-
-    def __init__(self) -> None:
-        """Start from nothing."""
-        self._before: dict[tuple[str, str], int] = {}
-
-    def since(self, what: str, counts: Mapping[str, int]) -> dict[str, int]:
-        """Return by how much each count has grown; those that have not are left out."""
-        grown = {}
-        for name, many in list(counts.items()):
-            more = many - self._before.get((what, name), 0)
-            if more:
-                grown[name] = more
-                self._before[what, name] = many
-        return grown
 
 
 class Groups:

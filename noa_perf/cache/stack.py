@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from noa_perf.cache.codecs.codec import Codec
-from noa_perf.cache.groups import Told
 from noa_perf.cache.journal import Journal
 from noa_perf.cache.near import MISSING, Near, Prepared, Spot
 from noa_perf.cache.options import CacheOptions
@@ -23,6 +22,7 @@ from noa_perf.cache.tiers.memory import Data, Memory, SpaceName
 from noa_perf.cache.tiers.wishes import SCANNED, Batch, Command, Get, GetMany, Lua, Scan, Story
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Script, Unavailable
+from noa_perf.core.told import Told
 from noa_perf.metrics import recorder
 
 T = TypeVar("T")

@@ -169,6 +169,55 @@ CACHE_STALENESS = Instrument(
     labels=("alias",),
     multiprocess_mode="livemax",
 )
+RATE_LIMIT_REQUESTS = Instrument(
+    name="rate_limit_requests_total",
+    kind="counter",
+    help="Requests under a policy, by what became of them: allowed, denied, shadowed, uncharged, opened, closed.",
+    labels=("policy", "outcome"),
+)
+RATE_LIMIT_VIOLATIONS = Instrument(
+    name="rate_limit_violations_total",
+    kind="counter",
+    help="Requests over a limit of a policy, shadow mode included.",
+    labels=("policy",),
+)
+RATE_LIMIT_BLOCKED = Instrument(
+    name="rate_limit_blocked_total",
+    kind="counter",
+    help="Requests refused by a ban or a deny list.",
+    labels=("reason",),
+)
+RATE_LIMIT_ABUSE = Instrument(
+    name="rate_limit_abuse_total",
+    kind="counter",
+    help="What abuse rules saw: matched, banned, shadowed (would have been banned).",
+    labels=("rule", "outcome"),
+)
+RATE_LIMIT_BANS = Instrument(
+    name="rate_limit_bans_active",
+    kind="gauge",
+    help="Bans in force, as far as the process knows.",
+    multiprocess_mode="livemax",
+)
+RATE_LIMIT_STORAGE_TIME = Instrument(
+    name="rate_limit_storage_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Time of what was asked of the storage in Redis and got an answer.",
+    buckets=TIME_BUCKETS,
+)
+RATE_LIMIT_UNAVAILABLE = Instrument(
+    name="rate_limit_unavailable_total",
+    kind="counter",
+    help="What the storage was not asked or did not do, by why: down, timeout, open, readonly, oom, refused, data.",
+    labels=("reason",),
+)
+RATE_LIMIT_DEGRADED = Instrument(
+    name="rate_limit_degraded",
+    kind="gauge",
+    help="1 while the storage is left alone and policies decide without it; of several processes, how many do so.",
+    multiprocess_mode="livesum",
+)
 
 INSTRUMENTS: tuple[Instrument, ...] = (
     QUERY_TIME,
@@ -191,5 +240,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     CACHE_BREAKER_OPEN,
     CACHE_PENDING,
     CACHE_STALENESS,
+    RATE_LIMIT_REQUESTS,
+    RATE_LIMIT_VIOLATIONS,
+    RATE_LIMIT_BLOCKED,
+    RATE_LIMIT_ABUSE,
+    RATE_LIMIT_BANS,
+    RATE_LIMIT_STORAGE_TIME,
+    RATE_LIMIT_UNAVAILABLE,
+    RATE_LIMIT_DEGRADED,
 )
 """All of them. Each app's come with the app."""

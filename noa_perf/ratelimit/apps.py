@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.core import checks
 from django.utils.translation import gettext_lazy as _
+
+from noa_perf.core import conf
 
 
 class RateLimitConfig(AppConfig):
@@ -15,9 +18,17 @@ class RateLimitConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Listen for logins that fail."""
-        from noa_perf.core import conf
-        from noa_perf.ratelimit import abuse
+        """Register checks, figures, and what hears of failed logins."""
+        from noa_perf.ratelimit import abuse, metering
+        from noa_perf.ratelimit import checks as own
 
+        checks.register(own.check_settings)
+        checks.register(own.check_routes, checks.Tags.urls)
+        checks.register(own.check_deployment, deploy=True)
         if conf.enabled("RATELIMIT"):
             abuse.install()
+        metering.install()
+        if apps.is_installed("noa_perf.metrics"):
+            from noa_perf.ratelimit import panels
+
+            panels.install()

@@ -75,6 +75,9 @@ async def aask(request: HttpRequest, policies: Iterable[Policy]) -> Decision | N
 
 def noted(request: HttpRequest, decision: Decision) -> Decision:
     """Remember a decision; ``request.rate_limit`` is all that were made, as one."""
+    tallies = registry.tallies()
+    for one in decision.verdicts:
+        tallies.of(one.policy.name).look(one.remaining, one.limit.size)
     seen = state(request)
     before: Decision = getattr(request, "rate_limit", ALLOWED)
     seen.decisions.append(decision)

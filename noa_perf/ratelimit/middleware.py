@@ -41,13 +41,35 @@ class RateLimitMiddleware:
         """Answer the request, or refuse it."""
         if self.is_async:
             return self.__acall__(request)
-        response: Any = self.get_response(request)
-        return asking.tell(self._unseen(request) or response, asking.state(request).decisions)
+        own = abuse.current()
+        response: Any = self._settled(request, own.screen(request))
+        if response is None:
+            response = self.get_response(request)
+            own.after(request, response)
+            response = self._unseen(request) or response
+        return asking.tell(response, asking.state(request).decisions)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same on an event loop."""
-        response: Any = await self.get_response(request)  # type: ignore[misc]
-        return asking.tell(await self._aunseen(request) or response, asking.state(request).decisions)
+        own = abuse.current()
+        response: Any = self._settled(request, await own.ascreen(request))
+        if response is None:
+            response = await self.get_response(request)  # type: ignore[misc]
+            await own.aafter(request, response)
+            response = await self._aunseen(request) or response
+        return asking.tell(response, asking.state(request).decisions)
+
+    @staticmethod
+    def _settled(request: HttpRequest, decision: Decision | None) -> HttpResponseBase | None:
+        """Return the refusal of whom a list or a ban is about; remember whom none of the limits is about."""
+        if decision is None:
+            return None
+        if decision.allowed:
+            asking.state(request).exempt = True
+            return None
+        blocked = registry.tallies().blocked
+        blocked[decision.reason] = blocked.get(decision.reason, 0) + 1
+        return denial.response(request, decision)
 
     def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         return asking.refusal(request, self._ask(request, request.resolver_match))

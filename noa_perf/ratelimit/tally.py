@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from noa_perf.core.told import Told
+
 CLIENTS = 1_000
 """Refused clients of a policy that are told apart between two tellings."""
 OTHER = "(other)"
@@ -11,19 +13,24 @@ OTHER = "(other)"
 
 OUTCOMES = ("allowed", "denied", "shadowed", "uncharged", "opened", "closed")
 """What may become of a request under a policy; see :class:`Tally`."""
+_SUMS = (*OUTCOMES, "looks", "left")
 
 
 class Counts(NamedTuple):
     """What one policy counted in a while."""
 
     outcomes: dict[str, int]
+    looks: int
+    """Requests whose figures were read."""
+    left: int
+    """Hundredths of the quota that were left to them, added up."""
     refused: dict[str, int]
 
 
 class Tally:
     """One policy's. Only ever grows, so that whoever counts needs no lock against whoever tells."""
 
-    __slots__ = (*OUTCOMES, "_told", "refused")
+    __slots__ = (*_SUMS, "_told", "refused")
 
     def __init__(self) -> None:
         """Start from nothing."""
@@ -38,9 +45,13 @@ class Tally:
         """Requests that passed because the storage was away."""
         self.closed = 0
         """Requests that were denied because the storage was away."""
+        self.looks = 0
+        """Requests whose figures somebody has read, to tell of them."""
+        self.left = 0
+        """Hundredths of the quota that were left to those, added up."""
         self.refused: dict[str, int] = {}
         """Clients over a limit since the last telling, and how often."""
-        self._told: dict[str, int] = {}
+        self._told = Told()
 
     def refuse(self, client: str, *, shadow: bool) -> None:
         """Note a request over a limit."""
@@ -52,6 +63,11 @@ class Tally:
             client = OTHER
         self.refused[client] = self.refused.get(client, 0) + 1
 
+    def look(self, remaining: int, size: int) -> None:
+        """Note how much of the quota a request has left."""
+        self.looks += 1
+        self.left += 100 * min(remaining, size) // size
+
     def degrade(self, on_failure: Literal["open", "closed"]) -> None:
         """Note a request about which nobody could be asked."""
         if on_failure == "open":
@@ -61,21 +77,22 @@ class Tally:
 
     def collect(self) -> Counts:
         """Return what was counted since the last time."""
-        now = {name: getattr(self, name) for name in OUTCOMES}
         refused, self.refused = self.refused, {}
-        since = {name: now[name] - self._told.get(name, 0) for name in OUTCOMES}
-        self._told = now
-        return Counts(since, refused)
+        since = dict.fromkeys(_SUMS, 0) | self._told.since("", {name: getattr(self, name) for name in _SUMS})
+        looks, left = since.pop("looks"), since.pop("left")
+        return Counts(since, looks, left, refused)
 
 
 class Tallies:
     """Those of all policies of this process."""
 
-    __slots__ = ("_by_policy",)
+    __slots__ = ("_by_policy", "blocked")
 
     def __init__(self) -> None:
         """Start from nothing."""
         self._by_policy: dict[str, Tally] = {}
+        self.blocked: dict[str, int] = {}
+        """Requests that a ban or a deny list refused, by which."""
 
     def of(self, policy: str) -> Tally:
         """Return a policy's: the same one every time."""

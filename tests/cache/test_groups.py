@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noa_perf.cache.groups import LONGEST_WORD, MAX_GROUPS, Groups, Told, group_of
+from noa_perf.cache.groups import LONGEST_WORD, MAX_GROUPS, Groups, group_of
+from noa_perf.core.told import Told
 from noa_perf.metrics.recorder import OTHER
 
 

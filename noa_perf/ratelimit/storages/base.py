@@ -67,3 +67,7 @@ class Storage(ABC):
     @abstractmethod
     async def ablock(self, policy: Policy, client: str, microseconds: int) -> None:
         """Do the same on an event loop."""
+
+    def reachable(self, ask: bool) -> bool:
+        """Tell whether it answers; unless to ``ask`` it, whether it is not left alone for now."""
+        return True

@@ -93,6 +93,16 @@ class RedisStorage(Storage):
         """Do the same on an event loop."""
         await self._acall(Call(script("block"), [self._key(client, _block(policy))], [microseconds]))
 
+    def reachable(self, ask: bool) -> bool:
+        """Tell whether Redis answers; unless to ``ask`` it, whether it is not left alone for now."""
+        if not ask:
+            return self.guard.breaker.closed
+        try:
+            self._guarded(lambda redis: fast_call(redis, "EXISTS", self.prefix, again=True))
+        except StorageDown:
+            return False
+        return True
+
     def _one_by_one(self, what: What, asked: Sequence[Asked]) -> Generator[Call, Reply, list[Verdict]]:
         """Ask about each client in turn; give back what was charged once one says no."""
         found: list[Verdict] = []
