@@ -33,7 +33,7 @@ CHECKS: Mapping[str, str] = {
     "E010": "A policy counts by something that cannot be told.",
     "W001": "There are policies, lists or abuse rules in the settings, and the middleware is missing.",
     "W002": "A policy counts by what a client can choose, and no other counts the same requests (--deploy).",
-    "W003": "Counts are kept in the memory of each process, so a site of several admits several times the limit (--deploy).",
+    "W003": "Each process counts for itself, so a site of several admits several times the limit (--deploy).",
     "W004": "The site seems to stand behind a proxy, and TRUSTED_PROXIES is empty: all clients look as one (--deploy).",
     "W005": "TRUSTED_PROXIES holds most of the internet: everybody can choose an address (--deploy).",
     "W006": "A policy names a route, a namespace or a view that the URLconf does not have.",
@@ -157,6 +157,6 @@ def _names(resolver: URLResolver, spaces: tuple[str, ...] = ()) -> tuple[set[str
             routes.add(":".join((*spaces, one.name or dotted(one.callback))))
         else:
             below = _names(one, (*spaces, one.namespace) if one.namespace else spaces)
-            for own, more in zip((routes, namespaces, views), below, strict=True):
-                own |= more
+            for names, more in zip((routes, namespaces, views), below, strict=True):
+                names.update(more)
     return routes, namespaces, views

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch
 
 from noa_perf.core import conf
-from noa_perf.ratelimit import asking, matching
+from noa_perf.ratelimit import abuse, asking, denial, matching, registry
 from noa_perf.ratelimit.decision import Decision
 from noa_perf.ratelimit.policy import Policy
 
