@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "testproject.shop",
     "noa_perf.optimizer",
     "noa_perf.cache",
+    "noa_perf.ratelimit",
 ]
 if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
@@ -50,6 +51,8 @@ if os.environ.get("SHOP_DASHBOARD") == "1":
 MIDDLEWARE = [
     # First, so that it sees the queries of all the others.
     "noa_perf.optimizer.middleware.QueryMonitorMiddleware",
+    # Near the top, so that what is refused costs nothing below.
+    "noa_perf.ratelimit.middleware.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -112,12 +115,46 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": (_postgresql if SHOP_DATABASE.startswith("postgresql://") else _sqlite)(SHOP_DATABASE)
 }
 
+API_VIEWS = [
+    f"testproject.shop.{SHOP_TWIN}.api.{name}"
+    for name in ("ProductViewSet", "CategoryViewSet", "ReviewViewSet", "OrderViewSet", "CartView")
+]
+
 SHOP_CACHE = os.environ.get("SHOP_CACHE", "")
 """A Redis, as in LOCATION; without one memory is all there is."""
 SHOP_CACHED = os.environ.get("SHOP_CACHED", "0") == "1"
 """Whether the hot pages are kept for a minute."""
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "noa_perf.cache.backend.TieredCache", "LOCATION": SHOP_CACHE, "TIMEOUT": 300}
+}
+
+SHOP_LIMITED = os.environ.get("SHOP_LIMITED", "1") == "1"
+"""Whether one client may take only so much."""
+SHOP_LIMITS = os.environ.get("SHOP_LIMITS", "")
+"""A Redis in which all processes count together; without one each counts for itself."""
+NOA_PERF: dict[str, Any] = {
+    "RATELIMIT": {
+        "ENABLED": SHOP_LIMITED,
+        "STORAGE": SHOP_LIMITS,
+        # The demo's visitors come through a proxy, or what stands for one.
+        "TRUSTED_PROXIES": ["127.0.0.1/32"],
+        "POLICIES": {
+            # Whoever guesses passwords: few tries from one address, and fewer in an hour.
+            "login": {"limits": ["10/m", "50/h"], "by": "ip", "routes": ["admin:login"], "methods": ["POST"]},
+            # Searches are dear; a person who types fast does not notice.
+            "search": {"limits": "60/m", "burst": 20, "by": "ip", "routes": ["shop:search"]},
+            # Customers of the API by their key, and whoever has none by the address.
+            "api": {"limits": "600/m", "by": "api_key", "views": API_VIEWS},
+            "api-address": {"limits": "1200/m", "by": "ip", "views": API_VIEWS},
+            # Filling carts: no window of a minute ever has more.
+            "checkout": {"limits": "60/m", "guarantee": "window", "routes": ["shop:cart"], "methods": ["POST"]},
+        },
+        "ABUSE": {
+            # Who goes on although told to wait.
+            "deaf": {"statuses": [429], "maxretry": 200, "findtime": "1m", "bantime": "2m"},
+            "trap": {"paths": ["/wp-login.php", "/.env"], "maxretry": 1, "bantime": "1h"},
+        },
+    }
 }
 
 REST_FRAMEWORK = {

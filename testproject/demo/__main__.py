@@ -13,6 +13,7 @@ from . import report
 from .children import ROOT, DemoError
 from .phases import Phase, compare, measure
 from .seeding import prepare, run_folder, settle
+from .siege import as_table, siege
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, run: Path) -> None:
-    """Measure both twins, and the mended one cached too, and tell; serve the dashboard afterwards, if asked to."""
+    """Measure both twins, the mended one cached and besieged too, and tell; serve the dashboard, if asked to."""
     seeded = prepare(options.folder, run, options.scale, options.seed)
     from . import page
     from .serving import serve
@@ -49,11 +50,14 @@ def _run(options: argparse.Namespace, run: Path) -> None:
     for mended in (after, cached):
         compare(before, mended, workload.measured)
     facts = page.facts(options.scale, options.seed, workload)
-    kept = page.keep(page.html(before, after, cached, facts), run, options.folder)
+    attacked = siege(seeded, run, workload)
+    kept = page.keep(page.html(before, after, cached, attacked, facts), run, options.folder)
     if options.format == "json":
-        print(report.as_json(before.figures, after.figures, cached.figures, before.findings))
+        figures = (before.figures, after.figures, cached.figures)
+        print(report.as_json(*figures, attacked.as_dict(), before.findings))
     else:
         _print(before, after, cached, options.findings)
+        print("\n" + as_table(attacked))
     print(f"\nThe same as a page: {kept}", file=sys.stderr if options.format == "json" else sys.stdout, flush=True)
     if options.serve:
         serve(seeded, run, workload)

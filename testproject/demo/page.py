@@ -17,6 +17,7 @@ import noa_perf
 
 from . import report
 from .phases import Phase
+from .siege import Siege
 
 if TYPE_CHECKING:
     from .workload import Workload
@@ -41,7 +42,7 @@ def facts(scale: float, seed: int, workload: Workload) -> dict[str, str]:
     }
 
 
-def html(before: Phase, after: Phase, cached: Phase, facts: dict[str, str]) -> str:
+def html(before: Phase, after: Phase, cached: Phase, attacked: Siege, facts: dict[str, str]) -> str:
     """Return the page; it needs no other file, no network and no script."""
     dearest = max((finding["ms"] for finding in before.findings), default=0.0)
     context = {
@@ -50,6 +51,7 @@ def html(before: Phase, after: Phase, cached: Phase, facts: dict[str, str]) -> s
         "mended": len(after.findings),
         "faster": report.change(report.ROWS[0], before.figures, after.figures),
         "saved": report.saved(after.figures, cached.figures),
+        "attacked": {"title": attacked.title, "rows": attacked.rows},
         "facts": facts,
     }
     # Escapes all that it fills in.

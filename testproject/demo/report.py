@@ -82,10 +82,15 @@ def saved(after: dict[str, Any], cached: dict[str, Any]) -> str:
 
 
 def as_json(
-    before: dict[str, Any], after: dict[str, Any], cached: dict[str, Any], findings: list[dict[str, Any]]
+    before: dict[str, Any],
+    after: dict[str, Any],
+    cached: dict[str, Any],
+    abuse: dict[str, Any],
+    findings: list[dict[str, Any]],
 ) -> str:
     """Return all that the demo found, for a program."""
-    return json.dumps({"before": before, "after": after, "cached": cached, "findings": findings}, indent=2)
+    told = {"before": before, "after": after, "cached": cached, "abuse": abuse, "findings": findings}
+    return json.dumps(told, indent=2)
 
 
 def as_list(findings: list[dict[str, Any]]) -> str:

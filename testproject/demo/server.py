@@ -1,6 +1,6 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached]``. Each command
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``. Each command
 is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and
 removes its copy.
 """
@@ -28,6 +28,7 @@ def main(seeded: Path, copy: Path, twin: str, more: str = "") -> None:
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
     os.environ["SHOP_DASHBOARD"] = "1" if more == "dashboard" else "0"
     os.environ["SHOP_CACHED"] = "1" if more == "cached" else "0"
+    os.environ["SHOP_LIMITED"] = "1" if more in {"limited", "dashboard"} else "0"
     os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
     told_to_end = False
     try:
