@@ -142,7 +142,7 @@ NOA_PERF: dict[str, Any] = {
             # Whoever guesses passwords: few tries from one address, and fewer in an hour.
             "login": {"limits": ["10/m", "50/h"], "by": "ip", "routes": ["admin:login"], "methods": ["POST"]},
             # Searches are dear; a person who types fast does not notice.
-            "search": {"limits": "60/m", "burst": 20, "by": "ip", "routes": ["shop:search"]},
+            "search": {"limits": "60/m", "burst": 10, "by": "ip", "routes": ["shop:search"]},
             # Customers of the API by their key, and whoever has none by the address.
             "api": {"limits": "600/m", "by": "api_key", "views": API_VIEWS},
             "api-address": {"limits": "1200/m", "by": "ip", "views": API_VIEWS},

@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from noa_perf.core import conf, redis
 from noa_perf.core.checks import SETTINGS_CHECKS, check_section
-from noa_perf.ratelimit import abuse, identity, registry
+from noa_perf.ratelimit import abuse, identity, lists, registry
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.matching import dotted
 from noa_perf.ratelimit.policy import Policy
@@ -29,8 +29,9 @@ CHECKS: Mapping[str, str] = {
     "E006": "STORAGE leads to a Redis that cannot be used as it is written.",
     "E007": "STORAGE leads to a Redis, and redis-py is not installed.",
     "E008": "TRUSTED_PROXIES has an entry that is no network.",
-    "E009": "ALLOW or DENY has an entry that cannot be used, or an abuse rule cannot.",
+    "E009": "ALLOW or DENY has an entry that cannot be used.",
     "E010": "A policy counts by something that cannot be told.",
+    "E011": "An abuse rule cannot be used.",
     "W001": "There are policies, lists or abuse rules in the settings, and the middleware is missing.",
     "W002": "A policy counts by what a client can choose, and no other counts the same requests (--deploy).",
     "W003": "Each process counts for itself, so a site of several admits several times the limit (--deploy).",
@@ -83,8 +84,11 @@ def _clients() -> Iterator[checks.CheckMessage]:
     for entry, cure in identity.proxy_problems(settings()).items():
         message = f'{SETTING}["TRUSTED_PROXIES"] has {entry!r}, which is no network.'
         yield checks.Error(message, hint=cure, id=f"{LABEL}.E008")
+    for fault in lists.problems(settings()):
+        message = f"{SETTING}[{fault.setting!r}] has {fault.entry!r}, which means nobody."
+        yield checks.Error(message, hint=fault.message, id=f"{LABEL}.E009")
     for problem in abuse.problems(settings()):
-        yield checks.Error(problem, hint=f"See {SETTING}.", id=f"{LABEL}.E009")
+        yield checks.Error(problem, hint=f'See {SETTING}["ABUSE"].', id=f"{LABEL}.E011")
 
 
 def _middleware() -> Iterator[checks.CheckMessage]:

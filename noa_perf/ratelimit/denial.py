@@ -74,6 +74,8 @@ def response(request: HttpRequest, decision: Decision) -> HttpResponse:
     made["Cache-Control"] = "no-store"
     patch_vary_headers(made, ["Accept"])
     headers.apply(made, decision, settings().headers)
+    # Django would write a line with the path for each: a log that grows with the attack. They are counted instead.
+    made._has_been_logged = True  # type: ignore[attr-defined]
     if request.method == "HEAD":
         made["Content-Length"] = str(len(made.content))
         made.content = b""

@@ -58,7 +58,7 @@ def _tell_policy(to: Recorder, name: str, counts: Counts) -> None:
     asked = sum(counts.outcomes.values())
     if not asked:
         return
-    to.add("ratelimit", (name,), asked, **counts.outcomes, looks=counts.looks, left=counts.left)
+    to.add("ratelimit", (name,), asked, 0.0, {}, **counts.outcomes, looks=counts.looks, left=counts.left)
     for outcome, many in counts.outcomes.items():
         if many:
             to.count(RATE_LIMIT_REQUESTS, (name, outcome), many)

@@ -1,8 +1,8 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``. Each command
-is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops and
-removes its copy.
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``.
+Each command is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops
+and removes its copy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def serve(twin: str) -> bool:
     """
     from waitress import create_server  # type: ignore[import-untyped]
 
-    server = create_server(application(twin), host="127.0.0.1", port=0, threads=THREADS)
+    # The shop itself says whom it believes who the visitors are.
+    own = {"clear_untrusted_proxy_headers": False}
+    server = create_server(application(twin), host="127.0.0.1", port=0, threads=THREADS, **own)
     Thread(target=server.run, daemon=True).start()
     say({"port": server.effective_port})
     for line in sys.stdin:

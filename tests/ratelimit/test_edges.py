@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
@@ -16,6 +17,7 @@ from noa_perf.ratelimit import registry
 from noa_perf.ratelimit.decorators import ratelimit
 from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.middleware import RateLimitMiddleware
+from noa_perf.ratelimit.storages.memory import MemoryStorage
 
 MIDDLEWARE = [
     "noa_perf.ratelimit.middleware.RateLimitMiddleware",
@@ -23,7 +25,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
 _names = itertools.count()
-calls = []
+calls: list[str] = []
 
 
 def view(request, **kwargs):
@@ -69,7 +71,10 @@ class AsyncMethod(View):
         return HttpResponse("seen")
 
 
-inner = ([path("a/", view, name="a"), path("b/", aview, name="b"), path("deep/", include([path("c/", view)]))], "inner")
+inner: Any = (
+    [path("a/", view, name="a"), path("b/", aview, name="b"), path("deep/", include([path("c/", view)]))],
+    "inner",
+)
 
 urlpatterns = [
     path("view/", view, name="view"),
@@ -110,9 +115,7 @@ def client(request):
 @pytest.fixture(autouse=True)
 def fresh():
     calls.clear()
-    registry.limiter().storage.clear()
-    yield
-    registry.limiter().storage.clear()
+    cast("MemoryStorage", registry.limiter().storage).clear()
 
 
 def site(policies=None, **own):
@@ -129,9 +132,10 @@ def statuses(client, *paths, **more):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("where", ["view", "aview"])
-def test_the_middleware_holds_a_policy_and_tells_of_it(client, where):
+def test_the_middleware_holds_a_policy_and_tells_of_it(client, where, caplog):
     with site({"all": "2/m"}):
         first, _, third = (client.get(f"/{where}/") for _ in range(3))
+    assert not [one for one in caplog.records if one.name == "django.request"]
     assert first.headers["RateLimit-Policy"] == '"all";q=2;w=60'
     assert first.headers["RateLimit"].startswith('"all";r=1;t=')
     assert third.status_code == 429
@@ -340,7 +344,7 @@ def test_views_without_a_name_count_by_their_path_and_are_listed():
         return HttpResponse()
 
     wrapped = ratelimit("5/d")(view)
-    request = RequestFactory().get("/")
+    request: Any = RequestFactory().get("/")
     request.user = AnonymousUser()
     wrapped(request)
     assert request.rate_limit.verdicts[0].policy.name == "tests.ratelimit.test_edges.view"

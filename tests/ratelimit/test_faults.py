@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 import time
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.server
 GUARD = 20.0
 """Seconds after which something hangs."""
 LIMIT = 40
-SHAPES = {
+SHAPES: dict[str, Any] = {
     "gcra": {"limits": f"{LIMIT}/w"},
     "log": {"limits": f"{LIMIT}/w", "algorithm": "sliding_log"},
     "fixed": {"limits": f"{LIMIT}/w", "algorithm": "fixed_window"},
@@ -45,7 +46,8 @@ class Traffic:
     """Asks for units all the time, under every shape; what a view would have seen."""
 
     def __init__(self, location, through="sync", timeout=0.1, **more):
-        self.limiter = Limiter(RedisStorage(guard_to(location, timeout=timeout), f"f{next(_names)}"))
+        self.storage = RedisStorage(guard_to(location, timeout=timeout), f"f{next(_names)}")
+        self.limiter = Limiter(self.storage)
         self.policies = [Policy.parse(f"{name}{next(_names)}", {**shape, **more}) for name, shape in SHAPES.items()]
         self._hit = self.limiter.hit if through == "sync" else async_to_sync(self.limiter.ahit)
         self.had = dict.fromkeys(self.policies, 0)
@@ -72,7 +74,7 @@ class Traffic:
     @property
     def patience(self):
         """Ten times what a call may take at worst."""
-        return 10 * self.limiter.storage.guard.target.longest_call
+        return 10 * self.storage.guard.target.longest_call
 
     def outcomes(self):
         found = [self.limiter.tallies.of(policy.name).collect().outcomes for policy in self.policies]
@@ -187,7 +189,7 @@ def test_another_programs_value_under_a_key_is_no_error(through):
     server = get(Redis)
     traffic = Traffic(server.urls()["primary"], through)
     gcra, log = traffic.policies[:2]
-    prefix = traffic.limiter.storage.prefix
+    prefix = traffic.storage.prefix
     server.query("primary", "SET", f"{prefix}:{{everybody}}:{gcra.parts[0]}", "no bucket")
     server.query("primary", "SET", f"{prefix}:{{everybody}}:{log.parts[0]}", "no list")
     traffic.ask(3)

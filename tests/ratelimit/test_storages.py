@@ -249,14 +249,15 @@ def test_a_denied_hit_stores_nothing():
 @pytest.mark.server
 def test_a_denied_hit_stores_nothing_in_redis_and_every_key_ends():
     server = get(Redis)
-    limiter = Limiter(storage_of(server))
+    storage = storage_of(server)
+    limiter = Limiter(storage)
     for algorithm in ALGORITHMS:
         own = policy("2/d", algorithm=algorithm)
         for _ in range(50):
             limiter.hit(own, "a")
             limiter.hit(own, "b", 3)
         limiter.block(own, "c", 60)
-    prefix = limiter.storage.prefix
+    prefix = storage.prefix
     kept = server.query("primary", "KEYS", f"{prefix}:*")
     assert len(kept) == 2 * len(ALGORITHMS)
     assert all(server.query("primary", "PTTL", key) > 0 for key in kept)
@@ -268,7 +269,7 @@ def test_threads_on_one_key_admit_the_limit_and_not_one_more():
     limiter = Limiter(MemoryStorage())
     for algorithm in ("gcra", "fixed_window", "sliding_counter", "sliding_log"):
         own = policy("500/d", algorithm=algorithm)
-        admitted = []
+        admitted: list[int] = []
 
         def work(own=own, admitted=admitted):
             admitted.append(sum(limiter.hit(own, "a").allowed for _ in range(400)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from noa_perf.core.redis import Script
 from noa_perf.ratelimit.policy import Policy
-from noa_perf.ratelimit.storages import redis as redis_storage
 from noa_perf.ratelimit.storages.base import Charge
 from noa_perf.ratelimit.storages.memory import MemoryStorage
 from noa_perf.ratelimit.storages.redis import RedisStorage
@@ -55,7 +56,7 @@ class Fake(RedisStorage):
 
 def _faked(text):
     assert text.count(TTL) == 2
-    return redis_storage.Script(text.replace(CLOCK, FAKE).replace(TTL, f"{TTL} + {GRACE}"))
+    return Script(text.replace(CLOCK, FAKE).replace(TTL, f"{TTL} + {GRACE}"))
 
 
 steps = st.lists(
@@ -79,7 +80,7 @@ def test_lua_and_python_agree_on_every_step(server, shape, rate, steps):
     redis = there.guard.clients.get()
     for wait, what, cost in steps:
         moment += wait
-        here._nanoseconds = lambda now=moment: now * 1000
+        here._nanoseconds = partial(int, moment * 1000)
         redis.set("clock", moment)
         began = milliseconds(redis)
         charges = [Charge(policy, "c", cost)]

@@ -64,12 +64,13 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     out, err = demo.communicate()
     assert demo.returncode == 0, err
     said = json.loads(out)
-    assert set(said) == {"before", "after", "cached", "findings"}
+    assert set(said) == {"before", "after", "cached", "abuse", "findings"}
     assert set(said["before"]) == set(said["after"]) >= KEYS
     assert said["before"]["requests"] == said["after"]["requests"] == 60
     assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]
     assert said["cached"]["queries_per_request"] < said["after"]["queries_per_request"]
     assert said["cached"]["cache_hits"] > 0 == said["after"]["cache_hits"]
+    assert said["abuse"]["unlimited"]["abuser_refused"] == 0 < said["abuse"]["limited"]["abuser_refused"]
     assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
     assert "As it is" in err
     assert str(folder / "report.html") in err
@@ -85,6 +86,7 @@ def test_the_table_shows_every_row(folder: Path) -> None:
     assert demo.returncode == 0, err
     assert all(row.label in out for row in report.ROWS)
     assert "look-ups hit" in out
+    assert "of them refused" in out
     assert "testproject/shop/as_is/views.py:" in out
 
 

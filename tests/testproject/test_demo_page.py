@@ -12,10 +12,13 @@ import pytest
 from noa_perf.core.findings import Finding, Place
 from testproject.demo import page, report
 from testproject.demo.phases import Phase
+from testproject.demo.siege import Siege
 
 TOTALS = {"requests": 4, "queries": 4_210, "execute_ms": 8.0, "fetch_ms": 4.0}
 CACHE = {"hits": 3, "misses": 1}
 HOSTILE = "<script>alert('1')</script> & \"]]>\x00\x1b\ud800"
+CROWD = {"p50_ms": 40.0, "p95_ms": 1_234.0, "abuser_per_second": 200.0, "abuser_refused": 0.97}
+SIEGE = Siege(alone=CROWD, unlimited=CROWD, limited=CROWD)
 FACTS = {"Software": "Django 5.2", "Machine": "2 cores"}
 
 
@@ -31,7 +34,7 @@ def _finding(**changed: Any) -> dict[str, Any]:
 
 
 def _html(*findings: dict[str, Any], facts: dict[str, str] = FACTS) -> str:
-    return page.html(_phase(list(findings)), _phase([], queries=8), _phase([], queries=4), facts)
+    return page.html(_phase(list(findings)), _phase([], queries=8), _phase([], queries=4), SIEGE, facts)
 
 
 def _text(html: str) -> str:
@@ -48,6 +51,8 @@ def test_it_holds_the_figures_the_findings_and_the_facts() -> None:
     for said in ("shop/views.py:41", "Why.", "Cure.", ".select_related()", "shop/lists.py:7", "SCAN book", "2 cores"):
         assert said in text
     assert "1,234 queries, 5,678 ms in the database" in text
+    assert "others' p95, ms 1,234 1,234 1,234" in text
+    assert "of them refused – 97% 97%" in text
     assert "75% of 4 look-ups hit, 4 of 8 queries saved" in text
 
 
