@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 
@@ -10,3 +11,5 @@ INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "noa_perf.dashboard", "te
 MIDDLEWARE = [one for one in MIDDLEWARE if "ratelimit" not in one]
 TEMPLATES = [*TEMPLATES]
 TEMPLATES[0]["OPTIONS"]["libraries"] = {"packaged": "tests.library.packaged"}
+# And each says for itself what is limited.
+NOA_PERF = {}

@@ -35,6 +35,7 @@ POOR = 0.5
 
 def install() -> None:
     """Register the cache's panel."""
+    rollup.SUMS["cache_state"] = ("asked", "misses", "failed")
     page = Page(slug="cache", title=gettext_lazy("Cache"), blocks=blocks, order=50)
     register(Panel(name="cache", title=gettext_lazy("Cache"), verdicts=verdicts, pages=(page,), order=20))
 
@@ -42,7 +43,7 @@ def install() -> None:
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say how often the caches had what was asked of them, and whether Redis was there."""
     try:
-        told = rollup.totals("cache_state", window.since, window.until, "asked", "misses", "failed").extra
+        told = rollup.summed("cache_state", window).extra
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title=_("Cache"), text=str(error))]
     asked = told["asked"]

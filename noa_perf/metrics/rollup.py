@@ -27,6 +27,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.histogram import percentile
 from noa_perf.core.muting import muted
+from noa_perf.core.panels import Window
 from noa_perf.metrics.conf import settings
 from noa_perf.metrics.exceptions import RollupUnavailable
 from noa_perf.metrics.instruments import ROLLUP_FAILURES, ROLLUP_LOST
@@ -434,6 +435,43 @@ def totals(kind: str, since: float, until: float, *extras: str, database: str | 
     return Point(at=int(since), count=sums["count__sum"] or 0, seconds=sums["seconds__sum"] or 0.0, extra=counted)
 
 
+SUMS: dict[str, tuple[str, ...]] = {}
+"""Kinds whose totals verdicts need, with the extras that are to be added up; an app adds its own when it is ready."""
+
+_summed: tuple[Window, dict[str, Point]] | None = None
+
+
+def summed(kind: str, window: Window) -> Point:
+    """Return the totals of one of :data:`SUMS`; all of them are read by one query, once for each window.
+
+    Raises :class:`RollupUnavailable`.
+    """
+    global _summed
+    found = _summed
+    if found is None or found[0] is not window:
+        found = _summed = window, _sums(window)
+    nothing = Point(at=int(window.since), count=0, seconds=0.0, extra=dict.fromkeys(SUMS[kind], 0))
+    return found[1].get(kind, nothing)
+
+
+def _sums(window: Window) -> dict[str, Point]:
+    alias = settings().database
+    names = sorted({name for extras in SUMS.values() for name in extras})
+    added = {f"sum_{name}": Sum(Cast(KeyTextTransform(name, "extra"), FloatField())) for name in names}
+    with muted(), _readable(alias):
+        figures = _figures(list(SUMS), window.since, window.until, alias)
+        rows = list(figures.values("kind").annotate(many=Sum("count"), took=Sum("seconds"), **added))
+    return {
+        row["kind"]: Point(
+            at=int(window.since),
+            count=row["many"],
+            seconds=row["took"],
+            extra={name: round(row[f"sum_{name}"] or 0) for name in SUMS[row["kind"]]},
+        )
+        for row in rows
+    }
+
+
 @contextmanager
 def _readable(alias: str) -> Iterator[None]:
     try:
@@ -443,13 +481,14 @@ def _readable(alias: str) -> Iterator[None]:
         raise RollupUnavailable(f"{problem.message} {problem.cure}") from error
 
 
-def _figures(kind: str, since: float, until: float, alias: str) -> Any:
+def _figures(kind: str | list[str], since: float, until: float, alias: str) -> Any:
     from noa_perf.metrics.models import Figure
 
     # The bucket that holds ``since`` began before it.
     first = int(since) // RESOLUTIONS[0] * RESOLUTIONS[0]
+    kinds = [kind] if isinstance(kind, str) else kind
     return Figure._default_manager.using(alias).filter(
-        kind=kind, resolution__in=RESOLUTIONS, bucket__gte=first, bucket__lt=until
+        kind__in=kinds, resolution__in=RESOLUTIONS, bucket__gte=first, bucket__lt=until
     )
 
 

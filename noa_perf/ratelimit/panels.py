@@ -39,6 +39,7 @@ _PASSED = ("allowed", "opened", "shadowed", "uncharged")
 
 def install() -> None:
     """Register the panel."""
+    rollup.SUMS["ratelimit"] = OUTCOMES
     page = Page(slug="rate-limits", title=gettext_lazy("Rate limits"), blocks=blocks, order=60)
     title = gettext_lazy("Rate limits")
     register(Panel(name="ratelimit", title=title, verdicts=verdicts, pages=(page,), order=30))
@@ -47,15 +48,15 @@ def install() -> None:
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say whether anybody was refused, and whether the storage was there."""
     try:
-        told = rollup.totals("ratelimit", window.since, window.until, *OUTCOMES).extra
-        failed = rollup.totals("ratelimit_storage", window.since, window.until, "failed").extra["failed"]
+        told = rollup.summed("ratelimit", window).extra
     except RollupUnavailable as error:
         return [Verdict(state=State.UNKNOWN, title=_("Rate limits"), text=str(error))]
     asked = sum(told[name] for name in OUTCOMES)
     if not asked:
         text = _("Nothing was limited in this window.")
         return [Verdict(state=State.UNKNOWN, title=_("Rate limits"), text=text)]
-    return [_refusals(told["denied"], asked), *([_away(failed)] if failed else [])]
+    alone = told["opened"] + told["closed"]
+    return [_refusals(told["denied"], asked), *([_away(alone)] if alone else [])]
 
 
 def _refusals(denied: int, asked: int) -> Verdict:
@@ -68,12 +69,12 @@ def _refusals(denied: int, asked: int) -> Verdict:
     )
 
 
-def _away(failed: int) -> Verdict:
+def _away(alone: int) -> Verdict:
     return Verdict(
         state=State.WARN,
         title=_("Rate limits' Redis"),
         text=_("Redis was away at times; policies decided without it. The log has why."),
-        number=_("%(failed)s not asked or not answered") % {"failed": f"{failed:,}"},
+        number=_("%(alone)s decided without it") % {"alone": f"{alone:,}"},
         evidence=Link(page="rate-limits"),
     )
 

@@ -202,7 +202,7 @@ def test_figures_that_cannot_be_read(monkeypatch):
     def totals(*args: Any, **kwargs: Any) -> Any:
         raise RollupUnavailable("no table")
 
-    monkeypatch.setattr(rollup, "totals", totals)
+    monkeypatch.setattr(rollup, "summed", totals)
     (verdict,) = panels.verdicts(window())
     assert verdict.state is State.UNKNOWN
 

@@ -65,6 +65,7 @@ def test_ready_when_all_is_well():
         "metrics.rollup",
         "optimizer.capture",
         "cache.redis",
+        "ratelimit.storage",
     }
     assert all(one["ok"] and one["message"] and not one["cure"] for one in body["checks"])
 

@@ -29,6 +29,14 @@ EXPECTED = {
     "noa_perf_cache_breaker_open": ("gauge", "", ("alias",)),
     "noa_perf_cache_pending_deletions": ("gauge", "", ("alias",)),
     "noa_perf_cache_staleness_bound_seconds": ("gauge", "seconds", ("alias",)),
+    "noa_perf_rate_limit_requests_total": ("counter", "", ("policy", "outcome")),
+    "noa_perf_rate_limit_violations_total": ("counter", "", ("policy",)),
+    "noa_perf_rate_limit_blocked_total": ("counter", "", ("reason",)),
+    "noa_perf_rate_limit_abuse_total": ("counter", "", ("rule", "outcome")),
+    "noa_perf_rate_limit_bans_active": ("gauge", "", ()),
+    "noa_perf_rate_limit_storage_seconds": ("histogram", "seconds", ()),
+    "noa_perf_rate_limit_unavailable_total": ("counter", "", ("reason",)),
+    "noa_perf_rate_limit_degraded": ("gauge", "", ()),
 }
 
 
@@ -46,7 +54,7 @@ def test_each_metric_keeps_the_rules(one):
     assert one.help.endswith(".")
     assert bool(one.buckets) == (one.kind == "histogram")
     assert bool(one.multiprocess_mode) == (one.kind == "gauge")
-    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "provider", "reason"}
+    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "policy", "provider", "reason"}
 
 
 def test_buckets_of_time_are_powers_of_two_in_microseconds():

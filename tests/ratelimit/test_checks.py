@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.core import checks
 from django.test import override_settings
@@ -15,7 +17,7 @@ def told(deploy=False, **section):
     with override_settings(NOA_PERF={"RATELIMIT": section}, **more):
         found = [*own.check_settings(), *own.check_routes(), *(own.check_deployment() if deploy else [])]
     assert all(one.hint for one in found)
-    return [(one.id.removeprefix("noa_perf_ratelimit."), one.msg + " " + one.hint) for one in found]
+    return [(one.id.removeprefix("noa_perf_ratelimit."), f"{one.msg} {one.hint}") for one in found]
 
 
 def ids(*args, **section):
@@ -86,5 +88,7 @@ def test_for_deployment_who_chooses_an_identity_and_who_is_one_with_all():
 
 
 def test_the_checks_are_registered():
-    assert own.check_settings in checks.registry.registry.get_checks()
-    assert own.check_deployment in checks.registry.registry.get_checks(include_deployment_checks=True)
+    registered: Any = checks.registry.registry.get_checks(include_deployment_checks=True)
+    assert {own.check_settings, own.check_routes, own.check_deployment} <= set(registered)
+    plain: Any = checks.registry.registry.get_checks()
+    assert own.check_deployment not in plain

@@ -113,7 +113,7 @@ def test_a_rollup_that_is_away_is_said(monkeypatch):
     def away(*args, **kwargs):
         raise RollupUnavailable("The rollup is away.")
 
-    monkeypatch.setattr(rollup, "totals", away)
+    monkeypatch.setattr(rollup, "summed", away)
     assert [one.state for one in panels.verdicts(window())] == [State.UNKNOWN]
 
 

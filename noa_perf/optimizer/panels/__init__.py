@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy as _
 
 from noa_perf.core.panels import Page, Panel, register
+from noa_perf.metrics import rollup
 from noa_perf.optimizer.panels import n_plus_one, routes, statements
 from noa_perf.optimizer.panels.verdicts import verdicts
 
 
 def install() -> None:
     """Register the optimizer's panel."""
+    rollup.SUMS["route"] = ("database_us", "failed")
     register(
         Panel(
             name="optimizer",

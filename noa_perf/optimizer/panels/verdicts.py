@@ -22,7 +22,7 @@ GRAVE_SHARE = 0.1
 def verdicts(window: Window) -> Sequence[Verdict]:
     """Say how the queries of this window are: N+1, slow, failed."""
     try:
-        requests = rollup.totals("route", window.since, window.until, "database_us", "failed")
+        requests = rollup.summed("route", window)
         found = rollup.read("n_plus_one", window.since, window.until, top=blocks.TOP, notes=True)
         statements = rollup.read("query", window.since, window.until, top=blocks.TOP, having="slow")
     except RollupUnavailable as error:
