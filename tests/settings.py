@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 

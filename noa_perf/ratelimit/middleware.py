@@ -72,22 +72,31 @@ class RateLimitMiddleware:
         return denial.response(request, decision)
 
     def _process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
-        return asking.refusal(request, self._ask(request, request.resolver_match))
+        return self._decided(request, request.resolver_match)
 
     async def _aprocess_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
-        return asking.refusal(request, await self._aask(request, request.resolver_match))
+        return await self._adecided(request, request.resolver_match)
 
     def _unseen(self, request: HttpRequest) -> HttpResponseBase | None:
-        """Charge what has led to no view, and so was not asked about: paths that nothing answers to."""
-        return None if asking.state(request).asked else asking.refusal(request, self._ask(request, None))
+        """Decide about what has led to no view: paths that nothing answers to, and what middleware answers itself."""
+        return None if asking.state(request).asked else self._decided(request, None)
 
     async def _aunseen(self, request: HttpRequest) -> HttpResponseBase | None:
-        return None if asking.state(request).asked else asking.refusal(request, await self._aask(request, None))
+        return None if asking.state(request).asked else await self._adecided(request, None)
+
+    def _decided(self, request: HttpRequest, match: ResolverMatch | None) -> HttpResponseBase | None:
+        asking.state(request).asked = True
+        refused = self._settled(request, abuse.current().screen_user(request))
+        return refused or asking.refusal(request, self._ask(request, match))
+
+    async def _adecided(self, request: HttpRequest, match: ResolverMatch | None) -> HttpResponseBase | None:
+        asking.state(request).asked = True
+        refused = self._settled(request, await abuse.current().ascreen_user(request))
+        return refused or asking.refusal(request, await self._aask(request, match))
 
     @staticmethod
     def _ask(request: HttpRequest, match: ResolverMatch | None) -> Decision | None:
         seen = asking.state(request)
-        seen.asked = True
         policies = matching.policies_for(request, match)
         if seen.exempt or not policies:
             return None
@@ -98,7 +107,6 @@ class RateLimitMiddleware:
     @staticmethod
     async def _aask(request: HttpRequest, match: ResolverMatch | None) -> Decision | None:
         seen = asking.state(request)
-        seen.asked = True
         policies = matching.policies_for(request, match)
         if seen.exempt or not policies:
             return None

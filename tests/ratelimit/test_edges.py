@@ -354,3 +354,14 @@ def test_views_without_a_name_count_by_their_path_and_are_listed():
 def test_the_middleware_is_known_for_what_it_is():
     assert RateLimitMiddleware.sync_capable
     assert RateLimitMiddleware.async_capable
+
+
+@pytest.mark.django_db
+def test_a_user_on_a_list_is_known_wherever_the_middleware_stands(client):
+    anna, berta = User.objects.create(username="anna"), User.objects.create(username="berta")
+    with site({"all": "1/d"}, ALLOW=[f"user:{anna.pk}"], DENY=[f"user:{berta.pk}"]):
+        assert statuses(client, "/view/", "/view/") == [200, 429]
+        client.force_login(anna)
+        assert statuses(client, "/view/", "/view/", "/nowhere/") == [200, 200, 404]
+        client.force_login(berta)
+        assert statuses(client, "/view/", "/nowhere/") == [403, 403]
