@@ -9,6 +9,7 @@ import inspect
 import itertools
 import os
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,24 +52,65 @@ def settings() -> dict[str, Rows]:
     list(modules("conf"))
     sections = {name or "ROOT": [*section_rows(section.cls)] for name, section in sorted(Section.registry.items())}
     options = {"CACHE_OPTIONS": OwnOptions, "CACHE_MEMORY": MemoryOptions, "CACHE_BREAKER": BreakerOptions}
-    return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()}
+    return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()} | rate_limits()
+
+
+def rate_limits() -> dict[str, Rows]:
+    """Return a table of keys for each part of what POLICIES and ABUSE may hold."""
+    from noa_perf.ratelimit.limits import Limit
+    from noa_perf.ratelimit.policy import Match, Policy
+    from noa_perf.ratelimit.rules import AbuseRule
+
+    classes = {"POLICY": Policy, "POLICY_MATCH": Match, "POLICY_LIMITS": Limit, "ABUSE_RULE": AbuseRule}
+    return {name: [*section_rows(cls, str)] for name, cls in classes.items()}
+
+
+# Fields that are no keys of a dict in the settings.
+UNWRITTEN = {"name", "owner", "match"}
+# What a person writes, where the code has what is made of it.
+WRITTEN = {
+    "Rate": "str | tuple",
+    "tuple[Limit, ...]": "str | dict | list",
+    "By": "str | list | Callable",
+    "Cost": "int | Callable",
+    "Predicate | None": "str | Callable | None",
+    "frozenset[str]": "list[str]",
+    "frozenset[int]": "list[int]",
+}
 
 
 def section_rows(cls: type, written: Callable[[str], str] = str.upper) -> Iterator[list[str]]:
-    """Yield key (as ``written`` in settings), type, default and meaning of each field."""
+    """Yield key (as ``written`` in settings), type, default and meaning of each field that a person writes."""
     docs = field_docs(cls)
     for field in dataclasses.fields(cls):
-        yield [
-            f"`{written(field.name)}`",
-            f"`{field.type}`",
-            f"`{default(field)!r}`",
-            docs[field.name].replace("``", "`"),
-        ]
+        if field.init and field.name not in UNWRITTEN:
+            meaning = docs[field.name].replace("``", "`")
+            yield [f"`{written(field.name)}`", f"`{kind(cls, field)}`", default(cls, field), meaning]
 
 
-def default(field: dataclasses.Field[Any]) -> Any:
-    """Return a field's default."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+def kind(cls: type, field: dataclasses.Field[Any]) -> str:
+    """Return a field's type, with the choices that an alias stands for."""
+    from noa_perf.ratelimit.rules import DURATIONS, AbuseRule
+
+    if cls is AbuseRule and field.name in DURATIONS:
+        return "str | float"
+    alias = getattr(sys.modules[cls.__module__], str(field.type), None)
+    if typing.get_origin(alias) is typing.Literal:
+        return f"Literal[{', '.join(map(repr, typing.get_args(alias)))}]"
+    return WRITTEN.get(str(field.type), str(field.type))
+
+
+def default(cls: type, field: dataclasses.Field[Any]) -> str:
+    """Return a field's default as it would be written."""
+    from noa_perf.ratelimit.rates import span
+    from noa_perf.ratelimit.rules import DURATIONS, AbuseRule
+
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    if value is dataclasses.MISSING:
+        return "none: it has to be given"
+    if cls is AbuseRule and field.name in DURATIONS:
+        value = span(value)
+    return f"`{[] if value == frozenset() else value!r}`"
 
 
 def commands() -> dict[str, Rows]:
@@ -84,7 +126,12 @@ def option_rows(command: BaseCommand, name: str) -> Iterator[list[str]]:
         if action.dest not in shared:
             written = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.dest}`"
             values = f" one of {', '.join(f'`{each}`' for each in action.choices)};" if action.choices else ""
-            yield [written, f"`{action.default}`", f"{values} {action.help or ''}".strip()]
+            yield [written, f"`{action.default}`", f"{values} {_text(action.help)}".strip()]
+
+
+def _text(words: str | None) -> str:
+    """Return a help text as Markdown, in which `<hash>` would be a tag of HTML."""
+    return (words or "").replace("<", "&lt;")
 
 
 def checks() -> dict[str, Rows]:

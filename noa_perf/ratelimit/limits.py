@@ -27,7 +27,9 @@ class Limit:
     """One rate for each client, as one algorithm holds it. Equal limits count alike."""
 
     rate: Rate
+    """Units and a period: ``"100/m"``, ``"5/15m"``, ``"10 per second"``, or a pair with seconds, ``(100, 60)``."""
     algorithm: AlgorithmName = DEFAULT_ALGORITHM
+    """How it is held; see "How rate limits keep their word"."""
     burst: int | None = None
     """Units that may come at once, for ``token_bucket``, ``leaky_bucket`` and ``gcra``. Where nobody says, that is the
     whole limit, one for ``leaky_bucket``, and half the limit, rounded up, under ``guarantee="window"``."""

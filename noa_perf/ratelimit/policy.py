@@ -31,6 +31,7 @@ class Match:
     views: frozenset[str] = frozenset()
     """Dotted paths of views."""
     methods: frozenset[str] = frozenset()
+    """Methods of HTTP; ``GET`` means ``HEAD`` too."""
     groups: frozenset[str] = frozenset()
     """Names of groups of which the user is a member of at least one."""
     except_groups: frozenset[str] = frozenset()

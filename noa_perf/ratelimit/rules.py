@@ -25,7 +25,8 @@ WHO = ("ip", "user", "user_or_ip", "api_key")
 FOREVER = 10 * 365 * UNITS["d"]
 """Microseconds that a ban lasts at most."""
 _CHARACTERS = re.compile(r"[*?\[]")
-_DURATIONS = ("findtime", "bantime", "max_bantime", "memory")
+DURATIONS = ("findtime", "bantime", "max_bantime", "memory")
+"""Keys that are written as ``"10m"`` or in seconds."""
 _SETS = {"methods": str, "routes": str, "statuses": int}
 
 
@@ -46,6 +47,7 @@ class AbuseRule:
     routes: frozenset[str] = frozenset()
     """Names of routes, with their namespaces."""
     methods: frozenset[str] = frozenset()
+    """Methods of HTTP."""
     login_failed: bool = False
     """Whether it is about logins that fail, wherever they are tried; then it is about nothing else."""
     predicate: Predicate | None = None
@@ -175,7 +177,7 @@ def parse_all(written: Mapping[str, Any]) -> list[AbuseRule]:
 
 def _read(name: str, key: str, value: Any) -> Any:
     try:
-        if key in _DURATIONS:
+        if key in DURATIONS:
             return duration(value)
         if key == "paths":
             return tuple(_listed(value, str))
