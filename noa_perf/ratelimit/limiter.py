@@ -32,7 +32,10 @@ class Limiter:
         quick = self._quick.get(policy)
         if quick is None:
             quick = self._bind(policy)
-        found = quick(client, cost)
+        try:
+            found = quick(client, cost)
+        except StorageDown as error:
+            return self._degraded((Charge(policy, client, cost),), error.kind)
         return self.decide((Charge(policy, client, cost),)) if found is None else found
 
     async def ahit(self, policy: Policy, client: str, cost: int = 1) -> Decision:

@@ -6,7 +6,7 @@ This package alone imports redis-py. It can be imported without it, and names th
 from noa_perf.core.redis.clients import Clients, Role, clients, close_all
 from noa_perf.core.redis.errors import ERRORS, LOCK_ERROR, Kind, MissingRedis, classify, is_astray
 from noa_perf.core.redis.guard import Guard, Unavailable
-from noa_perf.core.redis.lean import MANY, fast_batch, fast_call, fast_get, fast_mget
+from noa_perf.core.redis.lean import MANY, Tail, fast_batch, fast_call, fast_get, fast_mget
 from noa_perf.core.redis.scripts import Script
 from noa_perf.core.redis.target import Address, Options, RedisSettingsError, RedisTarget, parse, problems
 
@@ -24,6 +24,7 @@ __all__ = [
     "RedisTarget",
     "Role",
     "Script",
+    "Tail",
     "Unavailable",
     "classify",
     "clients",

@@ -53,7 +53,18 @@ def fast_mget(client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
     return pipeline.execute()  # type: ignore[no-any-return]
 
 
-def fast_call(client: Any, *arguments: Argument, again: bool = False) -> Any:
+class Tail:
+    """Arguments with which many commands end, packed once."""
+
+    __slots__ = ("arguments", "wire")
+
+    def __init__(self, *arguments: Argument) -> None:
+        """Pack them."""
+        self.arguments = arguments
+        self.wire = _packed(arguments)
+
+
+def fast_call(client: Any, *arguments: Argument, again: bool = False, tail: Tail | None = None) -> Any:
     """Return the reply to any command as Redis sends it: bytes, integers, None and lists of these.
 
     ``again`` says that the command may be made twice, as a read may: then a connection is not looked at before it is
@@ -61,8 +72,8 @@ def fast_call(client: Any, *arguments: Argument, again: bool = False) -> Any:
     """
     pool: Any = getattr(client, "connection_pool", None)
     if not hasattr(pool, "take"):
-        return client.execute_command(*arguments)
-    command = pack(*arguments)
+        return client.execute_command(*arguments, *(tail.arguments if tail else ()))
+    command = pack(*arguments, tail=tail)
     return _read(pool, command) if again else _exchange(pool, pool.get_connection(), command)
 
 
@@ -80,9 +91,15 @@ def fast_batch(client: Any, commands: Sequence[Sequence[Argument]]) -> list[Any]
     return pipeline.execute(raise_on_error=False)  # type: ignore[no-any-return]
 
 
-def pack(*arguments: Argument) -> bytes:
+def pack(*arguments: Argument, tail: Tail | None = None) -> bytes:
     """Return a command as it goes over the wire; text as UTF-8."""
-    parts = [b"*%d\r\n" % len(arguments)]
+    if tail is None:
+        return b"*%d\r\n%b" % (len(arguments), _packed(arguments))
+    return b"*%d\r\n%b%b" % (len(arguments) + len(tail.arguments), _packed(arguments), tail.wire)
+
+
+def _packed(arguments: Sequence[Argument]) -> bytes:
+    parts = []
     for argument in arguments:
         value = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(value), value))

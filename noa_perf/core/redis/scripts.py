@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noa_perf.core.redis.errors import is_noscript
-from noa_perf.core.redis.lean import Argument, fast_call
+from noa_perf.core.redis.lean import Argument, Tail, fast_call
 
 
 class Script:
@@ -20,17 +20,27 @@ class Script:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: Any, keys: Sequence[Argument], args: Sequence[Argument] = (), *, again: bool = False) -> Any:
+    def run(
+        self,
+        client: Any,
+        keys: Sequence[Argument],
+        args: Sequence[Argument] = (),
+        *,
+        again: bool = False,
+        tail: Tail | None = None,
+    ) -> Any:
         """Run it; ``again`` says that it only reads, as in :func:`~noa_perf.core.redis.fast_call`.
+
+        ``tail`` holds what follows ``args``.
 
         A server that does not know it (restarted, failed over, SCRIPT FLUSH) gets the text, and knows it from then on.
         """
         try:
-            return fast_call(client, "EVALSHA", self.sha, len(keys), *keys, *args, again=again)
+            return fast_call(client, "EVALSHA", self.sha, len(keys), *keys, *args, again=again, tail=tail)
         except Exception as error:
             if not is_noscript(error):
                 raise
-        return fast_call(client, "EVAL", self.text, len(keys), *keys, *args, again=again)
+        return fast_call(client, "EVAL", self.text, len(keys), *keys, *args, again=again, tail=tail)
 
     async def arun(self, client: Any, keys: Sequence[Argument], args: Sequence[Argument] = ()) -> Any:
         """Run it on a client of the running event loop."""
