@@ -2,8 +2,8 @@
 -- a: ticks of one unit, ticks that it holds at most, ticks that leak out in a quantum, microseconds of a quantum.
 algorithms.bucket = {}
 
-function algorithms.bucket.read(key, now, a)
-    local at, was, filled = math.floor(now / a[4]), two(redis.call('GET', key))
+function algorithms.bucket.read(kept, now, a)
+    local at, was, filled = math.floor(now / a[4]), two(kept)
     filled = filled or 0
     if was and at > was then
         filled = math.max(0, filled - (at - was) * a[3])

@@ -2,8 +2,8 @@
 -- a: limit, microseconds of a window.
 algorithms.fixed_window = {}
 
-function algorithms.fixed_window.read(key, now, a)
-    local window, was, count = math.floor(now / a[2]), two(redis.call('GET', key))
+function algorithms.fixed_window.read(kept, now, a)
+    local window, was, count = math.floor(now / a[2]), two(kept)
     if not was or was < window or was > window + 1 then
         return {window = window, count = 0}
     end

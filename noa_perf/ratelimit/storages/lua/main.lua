@@ -9,6 +9,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local WIDTH = 7
 local limits, agreed = {}, true
+local kept = redis.call('MGET', unpack(KEYS)) -- a log, which is a list, reads itself
 
 for i = 1, #KEYS / 2 do
     local from = 2 + (i - 1) * WIDTH
@@ -18,9 +19,9 @@ for i = 1, #KEYS / 2 do
         cost = tonumber(ARGV[from + 3]),
         a = {tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5]), tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])},
         algorithm = algorithms[ARGV[from + 1]],
+        blocked = math.max(0, (tonumber(kept[2 * i] or 0) or 0) - now),
     }
-    limit.state = limit.algorithm.read(limit.key, now, limit.a)
-    limit.blocked = math.max(0, (tonumber(redis.call('GET', KEYS[2 * i]) or 0) or 0) - now)
+    limit.state = limit.algorithm.read(kept[2 * i - 1], now, limit.a, limit.key)
     limit.admits = limit.blocked == 0 and limit.algorithm.admits(limit.state, now, limit.cost, limit.a)
     if not limit.admits and not limit.shadow then
         agreed = false

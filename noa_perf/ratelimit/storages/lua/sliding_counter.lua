@@ -2,9 +2,9 @@
 -- a: limit, microseconds of a window, microseconds of a quantum, quanta of a window.
 algorithms.sliding_counter = {}
 
-function algorithms.sliding_counter.read(key, now, a)
+function algorithms.sliding_counter.read(kept, now, a)
     local window = math.floor(now / a[2])
-    local was, count, before = three(redis.call('GET', key))
+    local was, count, before = three(kept)
     if not was or was < window - 1 or was > window + 1 then
         return {window = window, count = 0, before = 0}
     end

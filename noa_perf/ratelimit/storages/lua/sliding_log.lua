@@ -6,7 +6,7 @@ function algorithms.sliding_log.entry(key, index)
     return two(redis.call('LINDEX', key, index))
 end
 
-function algorithms.sliding_log.read(key, now, a)
+function algorithms.sliding_log.read(_, now, a, key)
     local moment, total = algorithms.sliding_log.entry(key, -1)
     if not moment or moment > now + a[2] then
         redis.call('DEL', key)

@@ -2,8 +2,8 @@
 -- a: limit, microseconds of a part, how many parts a window has.
 algorithms.sub_windows = {}
 
-function algorithms.sub_windows.read(key, now, a)
-    local part, kept = math.floor(now / a[2]), redis.call('GET', key)
+function algorithms.sub_windows.read(kept, now, a)
+    local part = math.floor(now / a[2])
     local state = {part = part, counts = {}, used = 0}
     for age = 0, a[3] do
         state.counts[age] = 0
