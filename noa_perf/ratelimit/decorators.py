@@ -72,8 +72,7 @@ class ratelimit:  # noqa: N801 -- a decorator, named as one
 
 
 def _limited(view: View, policy: Policy) -> View:
-    owner = getattr(getattr(view, "func", None), "__self__", None)  # method_decorator hands over a bound method
-    if iscoroutinefunction(view) or getattr(owner, "view_is_async", False):
+    if iscoroutinefunction(view) or getattr(_owner(view), "view_is_async", False):
 
         async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if _passes(request):
@@ -115,8 +114,18 @@ def _limited_pattern(one: Any, policy: Policy) -> Any:
     return URLPattern(one.pattern, _limited(one.callback, policy), one.default_args, one.name)
 
 
+def _owner(view: View) -> Any:
+    """Return whose method it is: method_decorator hands over a bound one."""
+    return getattr(getattr(view, "func", None), "__self__", None)
+
+
 def _name_of(view: View) -> str:
-    return _fitting(dotted(view))
+    owner = _owner(view)
+    if owner is None:
+        return _fitting(dotted(view))
+    # All classes inherit one dispatch: its own path would be one quota for all of them.
+    method = getattr(view, "__name__", "dispatch")
+    return _fitting(dotted(type(owner)) + ("" if method == "dispatch" else f".{method}"))
 
 
 def _fitting(path: str) -> str:

@@ -351,6 +351,45 @@ def test_views_without_a_name_count_by_their_path_and_are_listed():
     assert "tests.ratelimit.test_edges.view" in registry.known()
 
 
+def named(request):
+    return HttpResponse(request.rate_limit.verdicts[0].policy.name)
+
+
+@method_decorator(ratelimit("2/d"), name="dispatch")
+class NamelessOne(View):
+    def get(self, request):
+        return named(request)
+
+
+class NamelessChild(NamelessOne):
+    pass
+
+
+class NamelessPost(View):
+    @method_decorator(ratelimit("2/d"))
+    def post(self, request):
+        return named(request)
+
+
+@pytest.mark.parametrize(
+    ("view", "method", "name"),
+    [
+        (NamelessOne, "get", "NamelessOne"),
+        (NamelessChild, "get", "NamelessChild"),
+        (NamelessPost, "post", "NamelessPost.post"),
+    ],
+)
+def test_classes_without_a_name_have_a_quota_each(view, method, name):
+    def ask():
+        request: Any = getattr(RequestFactory(), method)("/")
+        request.user = AnonymousUser()
+        return view.as_view()(request)
+
+    first, *more = [ask() for _ in range(3)]
+    assert first.content.decode() == f"tests.ratelimit.test_edges.{name}"
+    assert [one.status_code for one in more] == [200, 429]
+
+
 def test_the_middleware_is_known_for_what_it_is():
     assert RateLimitMiddleware.sync_capable
     assert RateLimitMiddleware.async_capable
