@@ -17,8 +17,8 @@ from django.urls import URLPattern, URLResolver
 from noa_perf.core import conf
 from noa_perf.ratelimit import asking, registry
 from noa_perf.ratelimit.exceptions import BadPolicy
-from noa_perf.ratelimit.matching import dotted
-from noa_perf.ratelimit.policy import Policy
+from noa_perf.ratelimit.matching import dotted, fits_method
+from noa_perf.ratelimit.policy import Match, Policy
 
 View = Callable[..., Any]
 
@@ -54,6 +54,11 @@ class ratelimit:  # noqa: N801 -- a decorator, named as one
         found = self._made.get(name)
         if found is None:
             found = self._made[name] = Policy.parse(name, self._written, owner=name)
+            if found.match != Match(methods=found.match.methods):
+                raise BadPolicy(
+                    "@ratelimit limits the view that it is put on, for everybody. Routes, namespaces, views and groups "
+                    'belong to a policy in NOA_PERF["RATELIMIT"]["POLICIES"].'
+                )
             if "_locals_" not in name and name != "unnamed":
                 registry.declare(found)
         return found
@@ -75,7 +80,7 @@ def _limited(view: View, policy: Policy) -> View:
     if iscoroutinefunction(view) or getattr(_owner(view), "view_is_async", False):
 
         async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if _passes(request):
+            if _passes(request, policy):
                 return await view(request, *args, **kwargs)  # type: ignore[no-any-return]
             decision = await asking.aask(request, (policy,))
             response = asking.refusal(request, decision) or await view(request, *args, **kwargs)
@@ -84,7 +89,7 @@ def _limited(view: View, policy: Policy) -> View:
     else:
 
         def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[misc]
-            if _passes(request):
+            if _passes(request, policy):
                 return view(request, *args, **kwargs)  # type: ignore[no-any-return]
             decision = asking.ask(request, (policy,))
             response = asking.refusal(request, decision) or view(request, *args, **kwargs)
@@ -93,14 +98,14 @@ def _limited(view: View, policy: Policy) -> View:
     return wraps(view)(wrapper)
 
 
-def _passes(request: Any) -> bool:
-    """Tell whether nothing is to be asked: the app is off, or the client is on an allow list."""
+def _passes(request: Any, policy: Policy) -> bool:
+    """Tell whether nothing is to be asked: the app is off, the method is another, or an allow list has the client."""
     if not isinstance(request, HttpRequest) and not hasattr(request, "META"):
         raise BadPolicy(
             f"@ratelimit got {type(request).__name__} for a request. On a method write "
             "@method_decorator(ratelimit(...))."
         )
-    return not conf.enabled("RATELIMIT") or asking.state(request).exempt
+    return not (conf.enabled("RATELIMIT") and fits_method(policy, request.method)) or asking.state(request).exempt
 
 
 def _limited_patterns(patterns: Sequence[Any], policy: Policy) -> list[Any]:

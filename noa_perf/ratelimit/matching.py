@@ -64,9 +64,15 @@ def dotted(view: Any) -> str:
     return f"{getattr(view, '__module__', '')}.{name}"
 
 
+def fits_method(policy: Policy, method: str | None) -> bool:
+    """Tell whether a policy is about requests of this method."""
+    wanted = policy.match.methods
+    return not wanted or method in wanted or (method == "HEAD" and "GET" in wanted)
+
+
 def _fits(policy: Policy, match: ResolverMatch | None, view: str, method: str) -> bool:
     wanted = policy.match
-    if wanted.methods and not (method in wanted.methods or (method == "HEAD" and "GET" in wanted.methods)):
+    if not fits_method(policy, method):
         return False
     if wanted.anywhere:
         return True

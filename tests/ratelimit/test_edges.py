@@ -390,6 +390,24 @@ def test_classes_without_a_name_have_a_quota_each(view, method, name):
     assert [one.status_code for one in more] == [200, 429]
 
 
+def test_a_decorator_leaves_other_methods_alone():
+    wrapped = ratelimit("1/d", name="posts", methods=["POST"])(view)
+
+    def ask(method):
+        request: Any = getattr(RequestFactory(), method)("/")
+        request.user = AnonymousUser()
+        return wrapped(request).status_code
+
+    assert [ask(method) for method in ("get", "get", "post", "get", "post")] == [200, 200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("key", ["routes", "namespaces", "views", "groups", "except_groups"])
+def test_a_decorator_does_not_ask_which_view_is_meant(key):
+    more: dict[str, Any] = {key: ["x"]}
+    with pytest.raises(BadPolicy, match="POLICIES"):
+        ratelimit("1/d", **more)
+
+
 def test_the_middleware_is_known_for_what_it_is():
     assert RateLimitMiddleware.sync_capable
     assert RateLimitMiddleware.async_capable
