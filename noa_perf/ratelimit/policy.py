@@ -118,7 +118,7 @@ class Policy:
             )
         except BadPolicy as error:
             text = str(error)
-            raise error if name in text else BadPolicy(f"The rate limit policy {name!r}: {text}") from error
+            raise error if repr(name) in text else BadPolicy(f"The rate limit policy {name!r}: {text}") from error
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ def test_sound_settings_are_told_nothing_of():
         ({"TIMEOUT": "1s"}, "E003", "TIMEOUT"),
         ({"IPV6_PREFIX": 200}, "E004", "IPV6_PREFIX"),
         ({"POLICIES": {"a": "100 a minute"}}, "E005", "100/m"),
+        ({"POLICIES": {"a": "100 a minute"}}, "E005", "policy 'a'"),
         ({"POLICIES": {"a": {"limits": "1/s", "algoritm": "gcra"}}}, "E005", "algorithm"),
         ({"POLICIES": {"a": {"limits": "1/s", "algorithm": "fixed_window", "burst": 3}}}, "E005", "burst"),
         ({"POLICIES": {"a b": "1/s"}}, "E005", "a b"),
