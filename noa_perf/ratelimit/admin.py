@@ -13,11 +13,12 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from noa_perf.ratelimit import audit, manual
+from noa_perf.ratelimit import audit, manual, resetting
 from noa_perf.ratelimit.addresses import Address, client_network, mask, parse_address
 from noa_perf.ratelimit.clients import Client, has
 from noa_perf.ratelimit.exceptions import BadPolicy, BansUnavailable
@@ -212,6 +213,17 @@ class BanAdmin(OwnAdmin):
     actions = ("release",)
     searched = "client"
     show_full_result_count = False
+    change_list_template = "admin/noa_perf_ratelimit/ban/change_list.html"
+
+    def get_urls(self) -> list[Any]:
+        """Add the page on which a client's limit is reset."""
+        view = self.admin_site.admin_view(lambda request: resetting.page(request, self, self.admin_site))
+        return [path("reset/", view, name="noa_perf_ratelimit_reset"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead there whoever may change bans."""
+        more = {"may_reset": self.has_change_permission(request), **(extra_context or {})}
+        return super().changelist_view(request, more)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A row is not changed; who may change bans may release."""

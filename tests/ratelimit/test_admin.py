@@ -238,3 +238,56 @@ def test_with_redis_away_nothing_is_changed_and_that_is_said(boss, settings):
     assert "so nothing was changed" in answer.content.decode()
     assert Ban.objects.active().get() == row
     assert not LogEntry.objects.exists()
+
+
+# Resetting one client
+
+RESET = f"{BANS}reset/"
+
+
+@pytest.fixture
+def limited(settings):
+    settings.NOA_PERF = {
+        "RATELIMIT": {"POLICIES": {"login": ["5/d", "20/w"], "pair": {"limits": "3/d", "by": ["ip", "user"]}}}
+    }
+    own = registry.policy("login")
+    for _ in range(5):
+        registry.limiter().hit(own, "ip:203.0.113.7")
+    return own
+
+
+def test_who_may_change_bans_sees_what_is_left_and_resets_it(boss, limited):
+    assert RESET in boss.get(BANS).content.decode()
+    assert boss.get(RESET).status_code == 200
+    shown = boss.post(RESET, {"policy": "login", "client": "203.0.113.7"}).content.decode()
+    assert "0 / 5" in shown
+    assert "15 / 20" in shown
+    assert not registry.limiter().hit(limited, "ip:203.0.113.7")
+    answer = boss.post(RESET, {"policy": "login", "client": "203.0.113.7", "confirmed": "1"})
+    assert answer.status_code == 302
+    assert registry.limiter().status(limited, "ip:203.0.113.7").remaining == 5
+    assert "reset" in LogEntry.objects.get().change_message
+    assert "203.0.113.7" not in str(LogEntry.objects.values())
+
+
+def test_looking_resets_nothing_and_a_query_string_neither(boss, limited):
+    boss.get(f"{RESET}?policy=login&client=203.0.113.7&confirmed=1")
+    boss.post(RESET, {"policy": "login", "client": "203.0.113.7"})
+    assert registry.limiter().status(limited, "ip:203.0.113.7").remaining == 0
+
+
+def test_who_may_only_look_at_bans_resets_nothing(limited):
+    client = staff("view_ban")
+    assert RESET not in client.get(BANS).content.decode()
+    assert client.post(RESET, {"policy": "login", "client": "203.0.113.7", "confirmed": "1"}).status_code == 403
+    assert registry.limiter().status(limited, "ip:203.0.113.7").remaining == 0
+
+
+def test_a_client_that_means_nobody_is_told_how_to_write_it(boss, limited):
+    shown = boss.post(RESET, {"policy": "login", "client": "nobody"}).content.decode()
+    assert "user:17" in shown
+
+
+def test_a_client_of_two_parts(boss, limited):
+    shown = boss.post(RESET, {"policy": "pair", "client": "203.0.113.7 user:17"}).content.decode()
+    assert "3 / 3" in shown
