@@ -76,7 +76,7 @@ def _reset(request: HttpRequest, owner: ModelAdmin[Any], name: str, client: str)
         messages.error(request, _("Redis of the rate limits does not answer; nothing was changed."))
         return HttpResponseRedirect(request.path)
     LogEntry.objects.create(
-        user_id=request.user.pk,
+        user_id=request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(owner.model),
         object_repr=f"{name}"[:200],
         action_flag=CHANGE,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import django
 
+from .children import ROOT
+
 SHOP = Path(__file__).resolve().parent.parent / "shop"
 
 
@@ -72,7 +74,8 @@ def _keep(own: Path, kept: Path) -> None:
 
 def _stamp(scale: float, seed: int) -> str:
     """Return a name for the data: its scale and seed, and the code that decides the rest."""
-    sources = ["seed.py", "catalogue.py", "models.py", *sorted(map(str, SHOP.glob("migrations/*.py")))]
+    sources = ["seed.py", "catalogue.py", "models.py"]
+    sources += sorted(map(str, [*SHOP.glob("migrations/*.py"), *ROOT.glob("noa_perf/*/migrations/*.py")]))
     digest = blake2b(f"{scale} {seed} {django.VERSION}".encode(), digest_size=8)
     for source in sources:
         digest.update((SHOP / source).read_bytes())
