@@ -80,7 +80,7 @@ def _tell_abuse(to: Recorder) -> None:
 
 def _tell_storage(to: Recorder, guard: Guard) -> None:
     calls, seconds, buckets = guard.drain()
-    failures = _told.since("failures", guard.failures)
+    failures = guard.told.since("failures", guard.failures)
     to.observe(RATE_LIMIT_STORAGE_TIME, (), calls, seconds, buckets)
     to.set(RATE_LIMIT_DEGRADED, (), int(not guard.breaker.closed))
     named = {f"failed_{reason}": many for reason, many in failures.items()}

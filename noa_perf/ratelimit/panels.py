@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.models import Count
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -86,18 +87,19 @@ def blocks(window: Window) -> Sequence[Block]:
     clients = rollup.read("ratelimit_client", *span, top=TOP, by="count")
     refused = rollup.read("ratelimit_blocked", *span)
     storage = rollup.read("ratelimit_storage", *span)
+    bans = list(Ban.objects.active().order_by("-begun")[:TOP])
     return [
-        *_stats(policies, refused, storage),
+        *_stats(policies, refused, storage, Ban.objects.active().count() if len(bans) == TOP else len(bans)),
         _over_time(policies),
         _policies(policies),
         _clients(clients),
-        _bans(),
+        _bans(bans),
         _lists(),
         _failures(storage),
     ]
 
 
-def _stats(policies: list[Line], refused: list[Line], storage: list[Line]) -> list[Stat]:
+def _stats(policies: list[Line], refused: list[Line], storage: list[Line], bans: int) -> list[Stat]:
     asked = sum(line.total.count for line in policies)
     denied = sum(line.total.extra.get("denied", 0) for line in policies)
     slowest = max((line.total.percentile(0.95) * 1000 for line in storage if line.total.count), default=None)
@@ -105,7 +107,7 @@ def _stats(policies: list[Line], refused: list[Line], storage: list[Line]) -> li
         Stat(title=_("under a policy"), value=asked, note=_("requests of all processes")),
         Stat(title=_("denied"), value=denied / asked if asked else 0.0, kind=Kind.SHARE),
         Stat(title=_("refused by bans and lists"), value=sum(line.total.count for line in refused)),
-        Stat(title=_("bans in force"), value=Ban.objects.active().count()),
+        Stat(title=_("bans in force"), value=bans),
         Stat(title=_("Redis, p95"), value=slowest, kind=Kind.MS, note=_("about: interpolated in powers of two")),
     ]
 
@@ -172,7 +174,7 @@ def _clients(lines: list[Line]) -> Table:
     return Table(title=_("Most refused"), columns=columns, rows=rows, note=note, empty=_("Nobody was over a limit."))
 
 
-def _bans() -> Table:
+def _bans(bans: list[Ban]) -> Table:
     columns = (
         Column(title=_("client")),
         Column(title=_("rule")),
@@ -181,14 +183,15 @@ def _bans() -> Table:
     )
     rows = [
         Row(cells=(mask(ban.client), ban.rule, ban.tier, f"{timezone.localtime(ban.until):%Y-%m-%d %H:%M}"))
-        for ban in Ban.objects.active().order_by("-begun")[:TOP]
+        for ban in bans
     ]
     return Table(title=_("Bans in force"), columns=columns, rows=rows, empty=_("Nobody is banned."))
 
 
 def _lists() -> Table:
     columns = (Column(title=_("list")), Column(title=_("entries"), kind=Kind.COUNT))
-    rows = [Row(cells=(name, ListEntry.objects.filter(list=name).count())) for name in ("allow", "deny")]
+    many = dict(ListEntry.objects.values_list("list").annotate(Count("pk")).order_by())
+    rows = [Row(cells=(name, many.get(name, 0))) for name in ListEntry.List.values]
     note = _("of the table; the settings may list more")
     return Table(title=_("Lists"), columns=columns, rows=rows, note=note)
 

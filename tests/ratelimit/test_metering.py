@@ -7,7 +7,9 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from noa_perf.core.clock import SYSTEM
@@ -142,3 +144,19 @@ def test_a_storage_that_is_away_is_counted_shown_and_unhealthy(tally):
 def test_counts_in_memory_are_healthy():
     with site():
         assert metering.answering(deep=True).ok
+
+
+def test_the_page_is_on_the_dashboard_and_costs_a_dozen_queries_at_most(tally, admin_client):
+    with site(shown={"limits": "1/d"}):
+        for _ in range(3):
+            Client().get("/view/")
+        flush(tally)
+    address = "/admin/noa_perf/dashboard/rate-limits/"
+    admin_client.get(address)
+    with CaptureQueriesContext(connection) as asked:
+        page = admin_client.get(address)
+    assert len(asked) <= 12
+    text = page.content.decode()
+    assert "could not be shown" not in text
+    assert "shown" in text
+    assert "Most refused" in text

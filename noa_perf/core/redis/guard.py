@@ -15,6 +15,7 @@ from noa_perf.core.histogram import bucket
 from noa_perf.core.redis.clients import clients
 from noa_perf.core.redis.errors import ERRORS, classify
 from noa_perf.core.redis.target import RedisTarget
+from noa_perf.core.told import Told
 
 T = TypeVar("T")
 
@@ -65,7 +66,9 @@ class Guard:
         self.seconds = 0.0
         self.buckets: dict[int, int] = {}
         """Answers by how long they took: ``n`` is below ``2**n`` µs."""
-        self._told: set[str] = set()
+        self.told = Told()
+        """For who tells of the failures."""
+        self._logged: set[str] = set()
 
     def call(self, call: Callable[[Any], T]) -> T:
         """Return what ``call`` returns of a client; raises :class:`Unavailable`."""
@@ -136,9 +139,9 @@ class Guard:
 
     def _tell(self, kind: str, error: Exception) -> None:
         """Log the first failure of a kind, and the next one only after all was well again."""
-        if kind in self._told:
+        if kind in self._logged:
             return
-        self._told.add(kind)
+        self._logged.add(kind)
         message = "%s fails (%s, %s). %s %s Logged once."
         self.logger.warning(message, self.what, kind, type(error).__name__, self._cure(kind), self.consequence)
 
@@ -156,7 +159,7 @@ class Guard:
 
     def _changed(self, breaker: CircuitBreaker, old: str, new: str) -> None:
         if new == "closed":
-            self._told.clear()
+            self._logged.clear()
             self.logger.info("%s answers again.", self.what)
         elif new == "open" and old == "closed":
             self.logger.warning("%s is left alone for now. %s", self.what, self.consequence)
