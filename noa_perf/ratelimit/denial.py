@@ -76,8 +76,9 @@ def response(request: HttpRequest, decision: Decision) -> HttpResponse:
     headers.apply(made, decision, settings().headers)
     # Django would write a line with the path for each: a log that grows with the attack. They are counted instead.
     made._has_been_logged = True  # type: ignore[attr-defined]
+    # Nothing above may be there to say it, and without it a server closes the connection.
+    made["Content-Length"] = str(len(made.content))
     if request.method == "HEAD":
-        made["Content-Length"] = str(len(made.content))
         made.content = b""
     return made
 

@@ -76,7 +76,7 @@ class Limit:
     def __str__(self) -> str:
         """Return it as people write it."""
         more = f", burst {self._burst()}" if self.algorithm in BUCKETS else ""
-        return f"{self.rate} {self.algorithm}{more}{', no window more' if self.guarantee == 'window' else ''}"
+        return f"{self.rate} {self.algorithm}{more}{', never more in a window' if self.guarantee == 'window' else ''}"
 
     @classmethod
     def parse(cls, written: Any, **defaults: Any) -> Limit:
