@@ -31,7 +31,7 @@ class ResetForm(forms.Form):
         label=gettext_lazy("Client"),
         max_length=1_000,
         help_text=gettext_lazy(
-            "203.0.113.7, user:17 or key:… . Where a policy counts several things together, one for each, separated by blanks."
+            "203.0.113.7, user:17 or key:… . Of a policy that counts several things together one each, by blanks."
         ),
     )
 
