@@ -11,6 +11,7 @@ from noa_perf.ratelimit.limits import Limit
 
 ALGORITHMS = ["fixed_window", "sliding_log", "sliding_counter", "token_bucket", "leaky_bucket", "gcra"]
 PERIOD = 1_000_000
+WAITS = st.sampled_from([0, 1, 999, 50_000, 99_999, 500_000, 999_999])
 SHAPES = [
     *({"algorithm": name} for name in ALGORITHMS),
     *({"algorithm": name, "guarantee": "window"} for name in ALGORITHMS[1:]),

@@ -59,9 +59,28 @@ def _faked(text):
     return Script(text.replace(CLOCK, FAKE).replace(TTL, f"{TTL} + {GRACE}"))
 
 
+WAITS = [0, 0, 1, 999, 1_000, 33_333, 250_000, 999_999, 1_000_000, 3_000_000, 61_000_000, 10**12]
+WAITS += [-500_000, -7_200_000_000]  # a clock that is set back
 steps = st.lists(
     st.tuples(
-        st.sampled_from([0, 0, 1, 999, 1_000, 33_333, 250_000, 999_999, 1_000_000, 3_000_000, 61_000_000, 10**12]),
+        st.sampled_from(
+            [
+                0,
+                0,
+                1,
+                999,
+                -500_000,
+                -7_200_000_000,
+                1_000,
+                33_333,
+                250_000,
+                999_999,
+                1_000_000,
+                3_000_000,
+                61_000_000,
+                10**12,
+            ]
+        ),
         st.sampled_from(["hit", "hit", "hit", "hit", "test", "take", "give"]),
         st.integers(0, 8),
     ),
@@ -71,7 +90,7 @@ steps = st.lists(
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_lua_and_python_agree_on_every_step(server, shape, rate, steps):
     policy = Policy.parse(f"twin{next(_names)}", {"limits": [rate], **shape})

@@ -18,7 +18,7 @@ State = tuple[int, int]
 class Bucket(Algorithm):
     """Holds ``burst`` units; ``limit`` of them leak out in ``period`` microseconds."""
 
-    __slots__ = ("per_unit", "quantum", "room", "ticks")
+    __slots__ = ("longest", "per_unit", "quantum", "room", "ticks")
 
     lua = "bucket"
 
@@ -37,6 +37,8 @@ class Bucket(Algorithm):
         self.ticks = ticks
         self.room = per_unit * burst
         """Ticks that it holds."""
+        self.longest = -(-self.room // ticks)
+        """Quanta in which it runs dry: a state from further ahead is from before the clock was set back."""
         self.capacity = burst
         self.arguments = (per_unit, self.room, ticks, quantum)
 
@@ -48,6 +50,8 @@ class Bucket(Algorithm):
             was, left = state
             if at > was:
                 left -= (at - was) * self.ticks
+            elif was - at > self.longest:
+                left = 0
             if left > 0:
                 filled += left
         return (at, filled) if filled <= self.room else None
@@ -69,7 +73,8 @@ class Bucket(Algorithm):
     def _filled(self, state: State | None, now: int) -> int:
         if state is None:
             return 0
-        return max(0, state[1] - max(0, now // self.quantum - state[0]) * self.ticks)
+        passed = now // self.quantum - state[0]
+        return 0 if -passed > self.longest else max(0, state[1] - max(0, passed) * self.ticks)
 
     def _until(self, ticks: int, now: int) -> int:
         """Return microseconds until as many ticks have leaked out."""

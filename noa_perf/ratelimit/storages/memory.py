@@ -55,7 +55,7 @@ class MemoryStorage(Storage):
         refusal: type[OneLimit] = Shadowed if shadow else Refused
 
         def hit(client: str, cost: int) -> Decision | None:
-            if self._blocked or (cost != 1 and not is_cost(cost)):
+            if self._blocked or (cost != 1 and not (cost and is_cost(cost))):
                 return None
             key = part, client
             now = nanoseconds() // 1000
@@ -167,23 +167,24 @@ class MemoryStorage(Storage):
 
     def _change(self, what: What, part: _Part, now: int, *, all_agree: bool) -> None:
         arithmetic = part.limit.arithmetic
-        if what == "hit":
-            if not (all_agree and part.allowed):
-                return
-            new = arithmetic.commit(part.new, now, part.cost)
-        elif what == "take":
+        if what == "hit" and not (all_agree and part.allowed):
+            return
+        if what == "take":
             part.cost = min(part.cost, arithmetic.figures(part.state, now, 0, True).remaining)
-            new = arithmetic.commit(arithmetic.admit(part.state, now, part.cost), now, part.cost)
-        else:
-            new = arithmetic.give(part.state, now, part.cost)
+            part.new = arithmetic.admit(part.state, now, part.cost)
         if what != "hit":
             part.admits, part.allowed = True, not part.blocked
-        part.state = new
-        self._keep(part, new)
+        if part.cost:
+            if what == "give":
+                part.state = arithmetic.give(part.state, now, part.cost)
+            else:
+                part.state = arithmetic.commit(part.new, now, part.cost)
+            self._keep(part, part.state)
 
     def _keep(self, part: _Part, new: Any) -> None:
         if new is None:
             self._young.pop(part.key, None)
+            self._extra -= max(0, part.before - 1)
         else:
             self._young[part.key] = new
             self._extra += part.limit.arithmetic.weight(new) - max(1, part.before)

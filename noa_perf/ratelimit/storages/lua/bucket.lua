@@ -7,6 +7,8 @@ function algorithms.bucket.read(kept, now, a)
     filled = filled or 0
     if was and at > was then
         filled = math.max(0, filled - (at - was) * a[3])
+    elseif was and was - at > math.ceil(a[2] / a[3]) then -- from before the clock was set back
+        filled = 0
     end
     return {at = at, filled = filled}
 end

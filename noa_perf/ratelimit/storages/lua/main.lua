@@ -32,15 +32,18 @@ end
 local reply = {now}
 for _, limit in ipairs(limits) do
     local algorithm, state, a = limit.algorithm, limit.state, limit.a
-    if what == 'hit' and agreed and limit.admits then
-        algorithm.take(limit.key, state, now, limit.cost, a)
-    elseif what == 'take' then
+    if what == 'take' then
         limit.cost = math.min(limit.cost, algorithm.remaining(state, now, a))
-        algorithm.take(limit.key, state, now, limit.cost, a)
+    end
+    if what == 'take' or what == 'give' then
         limit.admits = limit.blocked == 0
-    elseif what == 'give' then
-        algorithm.give(limit.key, state, now, limit.cost, a, at)
-        limit.admits = limit.blocked == 0
+    end
+    if limit.cost > 0 then
+        if what == 'give' then
+            algorithm.give(limit.key, state, now, limit.cost, a, at)
+        elseif what == 'take' or (what == 'hit' and agreed and limit.admits) then
+            algorithm.take(limit.key, state, now, limit.cost, a)
+        end
     end
     local retry = limit.admits and 0 or limit.blocked
     if limit.blocked == 0 and not limit.admits then
