@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from noa_perf.ratelimit.limits import Limit
 ALGORITHMS = ["fixed_window", "sliding_log", "sliding_counter", "token_bucket", "leaky_bucket", "gcra"]
 PERIOD = 1_000_000
 WAITS = st.sampled_from([0, 1, 999, 50_000, 99_999, 500_000, 999_999])
-SHAPES = [
+SHAPES: list[dict[str, Any]] = [
     *({"algorithm": name} for name in ALGORITHMS),
     *({"algorithm": name, "guarantee": "window"} for name in ALGORITHMS[1:]),
     *({"algorithm": name, "burst": 3} for name in ALGORITHMS[3:]),

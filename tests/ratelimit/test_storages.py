@@ -284,7 +284,7 @@ def test_threads_on_one_key_admit_the_limit_and_not_one_more():
 
 @pytest.mark.server
 def test_tasks_of_one_loop_admit_the_limit_and_not_one_more():
-    limiter = Limiter(storage_of(get(Redis)))
+    limiter = Limiter(storage_of(get(Redis), timeout=10.0))  # a burst of new connections takes its time
     own = policy("30/d")
 
     async def work():
