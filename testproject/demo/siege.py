@@ -21,6 +21,8 @@ INTERVAL = 0.25
 """Seconds between two requests of a visitor."""
 EACH = 40
 """Requests of each visitor."""
+WARM_UP = 4
+"""Requests of each visitor before anything is measured."""
 WANTED = "/search/?q=oak"
 """What the abuser asks for."""
 
@@ -66,12 +68,12 @@ def siege(seeded: Path, run: Path, workload: Workload) -> Siege:
     ]
     with Child("testproject.demo.server", seeded, run / "limited.sqlite3", "mended", "limited") as server:
         port = server.hear()["port"]
-        _crowd(port, [paths[:5] for paths in visitors], 0)  # to warm up
+        _crowd(port, [paths[:WARM_UP] for paths in visitors], 0)
         alone = figures(_crowd(port, visitors, 0))
         limited = figures(_crowd(port, visitors, TIMES))
     with Child("testproject.demo.server", seeded, run / "unlimited.sqlite3", "mended") as server:
         port = server.hear()["port"]
-        _crowd(port, [paths[:5] for paths in visitors], 0)
+        _crowd(port, [paths[:WARM_UP] for paths in visitors], 0)
         unlimited = figures(_crowd(port, visitors, TIMES))
     return Siege(alone, unlimited, limited)
 

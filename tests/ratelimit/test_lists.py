@@ -165,13 +165,13 @@ class TestTable:
         assert entry.created_by is None
 
     @pytest.mark.slow
-    def test_a_hundred_thousand_are_read_with_three_queries(self, django_assert_num_queries):
-        rows = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}/32" for n in range(100_000))
+    def test_twenty_thousand_are_read_with_three_queries(self, django_assert_num_queries):
+        rows = (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}/32" for n in range(20_000))
         ListEntry.objects.bulk_create([ListEntry(list="deny", value=value) for value in rows], batch_size=10_000)
 
         with django_assert_num_queries(3):
             found = lists.read(own(), None, 0).lists
 
-        assert found.size == 100_000
-        assert found.look(ip_address("10.1.2.3")) == "deny"
+        assert found.size == 20_000
+        assert found.look(ip_address("10.0.70.3")) == "deny"
         assert found.look(ip_address("10.200.0.0")) is None

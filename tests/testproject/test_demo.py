@@ -80,17 +80,6 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
 
 
 @pytest.mark.slow
-def test_the_table_shows_every_row(folder: Path) -> None:
-    demo = _demo(folder)
-    out, err = demo.communicate()
-    assert demo.returncode == 0, err
-    assert all(row.label in out for row in report.ROWS)
-    assert "look-ups hit" in out
-    assert "of them refused" in out
-    assert "testproject/shop/as_is/views.py:" in out
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
@@ -106,11 +95,15 @@ def test_stopped_halfway_it_leaves_no_process_and_no_file(folder: Path, number: 
 
 
 @pytest.mark.slow
-def test_served_it_shows_the_runs_data_until_ctrl_c(folder: Path) -> None:
+def test_served_it_prints_every_row_and_shows_the_runs_data_until_ctrl_c(folder: Path) -> None:
     demo = _demo(folder, "--serve")
     said = _said_until(demo, "Ctrl-C ends it")
     found = re.search(r"(http://127\.0\.0\.1:\d+)(/admin/\S+)\n +user (\w+), password (\w+)", said)
     assert found, said
+    assert all(row.label in said for row in report.ROWS)
+    assert "look-ups hit" in said
+    assert "of them refused" in said
+    assert "testproject/shop/as_is/views.py:" in said
     site, home, user, password = found.groups()
     visitor = _logged_in(site, home, user, password)
     overview, queries = (_get(visitor, site + home + page) for page in ("", "queries/"))
