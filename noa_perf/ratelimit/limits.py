@@ -13,7 +13,7 @@ from noa_perf.ratelimit.algorithms.sliding_counter import SlidingCounter
 from noa_perf.ratelimit.algorithms.sliding_log import SlidingLog
 from noa_perf.ratelimit.algorithms.sub_windows import SubWindows
 from noa_perf.ratelimit.exceptions import BadPolicy
-from noa_perf.ratelimit.rates import Rate, is_whole, span
+from noa_perf.ratelimit.rates import MAX_UNITS, Rate, is_whole, span
 
 AlgorithmName = Literal["fixed_window", "sliding_log", "sliding_counter", "token_bucket", "leaky_bucket", "gcra"]
 Guarantee = Literal["average", "window"]
@@ -104,8 +104,8 @@ class Limit:
     def _check_burst(self) -> None:
         if self.burst is None:
             return
-        if not is_whole(self.burst) or self.burst < 1:
-            raise BadPolicy(f"burst is {self.burst!r}. It has to be a whole number of at least 1.")
+        if not is_whole(self.burst) or not 1 <= self.burst <= MAX_UNITS:
+            raise BadPolicy(f"burst is {self.burst!r}. It has to be a whole number of at least 1, {MAX_UNITS} at most.")
         if self.algorithm not in BUCKETS:
             raise BadPolicy(f"{self.algorithm} has no burst. Leave it out, or use one of {', '.join(BUCKETS)}.")
         if self.guarantee == "window" and self.burst > self.rate.limit:

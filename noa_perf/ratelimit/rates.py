@@ -29,6 +29,8 @@ _CURE = 'Write it as "100/m", "5/15m", "10 per second" or (100, 60).'
 
 MAX_PERIOD = 366 * UNITS["d"]
 """Microseconds; beyond it a quota belongs into a database."""
+MAX_UNITS = 10**12
+"""Units of a limit, or at once: beyond it no parts of a period are left in which Lua's numbers are exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Rate:
         """Refuse what admits nothing, and what lasts too long."""
         if self.limit < 1:
             raise BadPolicy(f"A rate of {self.limit} admits nothing. Give it at least 1, or use a deny list.")
+        if self.limit > MAX_UNITS:
+            raise BadPolicy(f"A rate's limit is {self.limit}; it has to be {MAX_UNITS} at most. Count in larger units.")
         if not 1_000 <= self.period <= MAX_PERIOD:
             raise BadPolicy(f"A rate's period is {self.period} µs; it has to be from a millisecond to 366 days.")
 

@@ -34,7 +34,7 @@ def test_ways_to_write_a_rate(written, limit, seconds):
 @pytest.mark.parametrize(
     "written",
     ["", "100", "100/", "/m", "100/fortnight", "-1/s", "1.5/s", "0/s", "_/s", "1/0s", "1/400d", (1, 0), (1, -5),
-     (True, 60), (1, float("nan")), (1, float("inf")), None, 5, "100/m extra", (1,), ("1", 60)],
+     (10**12 + 1, 60), (True, 60), (1, float("nan")), (1, float("inf")), None, 5, "100/m extra", (1,), ("1", 60)],
 )  # fmt: skip
 def test_what_is_no_rate_is_told_how_to_write_one(written):
     with pytest.raises(BadPolicy):
@@ -70,6 +70,8 @@ def test_spans_are_read_back(unit):
         ({"limits": "1/s", "guarantee": "always"}, '"window"'),
         ({"limits": "1/s", "burst": 0}, "at least 1"),
         ({"limits": "1/s", "burst": True}, "at least 1"),
+        ({"limits": "1/s", "burst": 10**19}, "at most"),
+        ({"limits": "10000000000000000000/s"}, "larger units"),
         ({"limits": "1/s", "burst": 3, "algorithm": "sliding_log"}, "no burst"),
         ({"limits": "5/s", "burst": 6, "guarantee": "window"}, "smaller"),
         ({"limits": "5/s", "algorithm": "fixed_window", "guarantee": "window"}, "border"),
