@@ -22,8 +22,9 @@ for i = 1, #KEYS / 2 do
         blocked = math.max(0, (tonumber(kept[2 * i] or 0) or 0) - now),
     }
     limit.state = limit.algorithm.read(kept[2 * i - 1], now, limit.a, limit.key)
-    limit.admits = limit.blocked == 0 and limit.algorithm.admits(limit.state, now, limit.cost, limit.a)
-    if not limit.admits and not limit.shadow then
+    limit.admits = limit.algorithm.admits(limit.state, now, limit.cost, limit.a)
+    limit.allowed = limit.admits and limit.blocked == 0
+    if not limit.allowed and not limit.shadow then
         agreed = false
     end
     limits[i] = limit
@@ -36,20 +37,20 @@ for _, limit in ipairs(limits) do
         limit.cost = math.min(limit.cost, algorithm.remaining(state, now, a))
     end
     if what == 'take' or what == 'give' then
-        limit.admits = limit.blocked == 0
+        limit.admits, limit.allowed = true, limit.blocked == 0
     end
     if limit.cost > 0 then
         if what == 'give' then
             algorithm.give(limit.key, state, now, limit.cost, a, at)
-        elseif what == 'take' or (what == 'hit' and agreed and limit.admits) then
+        elseif what == 'take' or (what == 'hit' and agreed and limit.allowed) then
             algorithm.take(limit.key, state, now, limit.cost, a)
         end
     end
-    local retry = limit.admits and 0 or limit.blocked
-    if limit.blocked == 0 and not limit.admits then
-        retry = algorithm.retry(state, now, limit.cost, a, limit.key)
+    local retry = limit.admits and 0 or algorithm.retry(state, now, limit.cost, a, limit.key)
+    if retry >= 0 then
+        retry = math.max(retry, limit.blocked)
     end
-    reply[#reply + 1] = limit.admits and 1 or 0
+    reply[#reply + 1] = limit.allowed and 1 or 0
     reply[#reply + 1] = limit.blocked > 0 and 0 or algorithm.remaining(state, now, a)
     reply[#reply + 1] = math.max(limit.blocked, algorithm.reset(state, now, a))
     reply[#reply + 1] = retry
