@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,7 +28,7 @@ GRACE = 60_000
 """Milliseconds for which keys live on, so that none ends while the clock of the test stands still."""
 _names = itertools.count()
 
-SHAPES = [
+SHAPES: list[dict[str, Any]] = [
     {"algorithm": "fixed_window"},
     {"algorithm": "sliding_log"},
     {"algorithm": "sliding_counter"},
