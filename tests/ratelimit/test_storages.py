@@ -115,6 +115,16 @@ def test_several_clients_of_one_request_are_charged_all_or_none(limiter):
     assert [one.remaining for one in refused.verdicts] == [3, 3, 0]
 
 
+def test_verdicts_come_in_the_order_of_the_charges(limiter):
+    own, other = policy("5/d"), policy("2/d")
+    charges = [Charge(own, "a"), Charge(other, "b"), Charge(own, "b", 3), Charge(other, "a")]
+    for allowed in (True, False):
+        decision = limiter.decide(charges)
+        assert decision.allowed == allowed
+        assert [one.policy for one in decision.verdicts] == [one.policy for one in charges]
+        assert [one.remaining for one in decision.verdicts] == [4, 1, 2, 1]
+
+
 def test_the_order_of_clients_changes_nothing(limiter):
     users, addresses = policy("2/d"), policy("5/d")
     for charges in itertools.permutations([Charge(users, "u"), Charge(addresses, "a")]):

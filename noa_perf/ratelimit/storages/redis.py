@@ -127,7 +127,7 @@ class RedisStorage(Storage):
 
     def _one_by_one(self, what: What, asked: Sequence[Asked]) -> Generator[Call, Reply, list[Verdict]]:
         """Ask about each client in turn; give back what was charged once one says no."""
-        found: list[Verdict] = []
+        found: dict[Asked, Verdict] = {}
         charged: list[tuple[list[Asked], int]] = []
         refused = False
         for own in _by_client(asked):
@@ -136,20 +136,19 @@ class RedisStorage(Storage):
             if what == "hit" and not refused:
                 charged.append(([one for one, said in zip(own, verdicts, strict=True) if said.allowed], reply[0]))
                 refused = not agreed(verdicts)
-            found += verdicts
+            found.update(zip(own, verdicts, strict=True))
         if refused:
             *before, _ = charged
             for others, at in before:
-                yield from self._give_back(others, at, found)
-        return found
+                found.update((yield from self._give_back(others, at)))
+        return [found[one] for one in asked]
 
-    def _give_back(self, asked: list[Asked], at: int, found: list[Verdict]) -> Generator[Call, Reply, None]:
+    def _give_back(self, asked: list[Asked], at: int) -> Generator[Call, Reply, dict[Asked, Verdict]]:
         try:
             reply = yield self._packed("give", asked, at)
         except StorageDown:
-            return  # counted there; the client has paid for what it did not get, which time makes good
-        left = {(one.policy.name, one.limit.tag): one for one in _verdicts(asked, reply)}
-        found[:] = [left.get((one.policy.name, one.limit.tag), one) for one in found]
+            return {}  # counted there; the client has paid for what it did not get, which time makes good
+        return dict(zip(asked, _verdicts(asked, reply), strict=True))
 
     def _packed(self, what: What, asked: Sequence[Asked], at: int = 0) -> Call:
         keys: list[str] = []
