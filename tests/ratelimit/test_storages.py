@@ -247,6 +247,53 @@ def test_sliding_logs_weigh_what_they_hold():
     assert sum(1 + len(log.entries) // 2 for log in held) <= 1_000
 
 
+@pytest.mark.parametrize("times", [1, 20])
+def test_logs_that_are_forgotten_or_over_weigh_nothing(times):
+    clock = ManualClock()
+    storage = MemoryStorage(max_keys=200, clock=clock)
+    limiter = Limiter(storage)
+    own, idle = policy("100/m", algorithm="sliding_log"), policy("1/d")
+    assert limiter.hit(idle, "idle")
+    for _ in range(times):
+        limiter.hit(own, "asked", 10)
+        for _ in range(90):
+            limiter.hit(own, "asked")
+            limiter.hit(own, "reset")
+            clock.advance(0.01)
+        clock.advance(60)
+        limiter.status(own, "asked")
+        limiter.reset(own, "reset")
+    assert not limiter.hit(idle, "idle")
+
+
+@pytest.mark.parametrize("others", range(12))
+def test_what_is_given_back_while_room_is_made_stays_given_back(others):
+    limiter = Limiter(MemoryStorage(max_keys=8))
+    own = policy("1/d")
+    limiter.hit(own, "a")
+    for number in range(others):
+        limiter.hit(own, f"{number}")
+    limiter.reward(own, "a")
+    assert limiter.hit(own, "a")
+
+
+def test_the_moment_is_asked_for_where_nobody_else_can_come_between():
+    """Whoever waits for the lock with a moment of before it would set the clock back for those before him."""
+    storage = MemoryStorage()
+    asked = []
+    storage._nanoseconds = lambda: asked.append(storage._lock.locked()) or 10**15
+    for own in (policy("1000/s", algorithm="leaky_bucket"), policy(["2/s", "9/m"])):
+        Limiter(storage).hit(own, "a")
+    assert asked == [True, True]
+
+
+def test_a_client_that_is_blocked_leaves_others_quick():
+    limiter = Limiter(MemoryStorage())
+    own = policy("9/d")
+    limiter.block(own, "a", 60)
+    assert type(limiter.hit(own, "b")) is not type(limiter.hit(own, "a"))
+
+
 def test_a_denied_hit_stores_nothing():
     storage = MemoryStorage()
     limiter = Limiter(storage)

@@ -51,26 +51,25 @@ class MemoryStorage(Storage):
             return None
         admit = limit.arithmetic.admit
         nanoseconds = self._nanoseconds
-        shadow = policy.shadow
+        name, shadow = policy.name, policy.shadow
         refusal: type[OneLimit] = Shadowed if shadow else Refused
 
         def hit(client: str, cost: int) -> Decision | None:
-            if self._blocked or (cost != 1 and not (cost and is_cost(cost))):
+            if (cost != 1 and not (cost and is_cost(cost))) or (self._blocked and (name, client) in self._blocked):
                 return None
             key = part, client
-            now = nanoseconds() // 1000
             self._acquire()  # half as dear as "with"
             try:
+                now = nanoseconds() // 1000
                 state = self._young.get(key)
                 if state is None:
                     if len(client) > LONGEST:
                         return None
+                    self._make_room()
                     state = self._found(key, limit)
                 new = admit(state, now, cost)
                 if new is not None:
                     self._young[key] = new
-                    if state is None:
-                        self._make_room()
             finally:
                 self._release()
             if new is not None:
@@ -87,8 +86,9 @@ class MemoryStorage(Storage):
 
     def run(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
         """Do it for all charges at once."""
-        now = self._nanoseconds() // 1000
         with self._lock:
+            now = self._nanoseconds() // 1000
+            self._make_room()
             parts = [
                 _Part(policy, limit, (name, client), cost)
                 for policy, client, cost in charges
@@ -110,8 +110,10 @@ class MemoryStorage(Storage):
         """Forget a client, and what blocks it."""
         with self._lock:
             found = [self._blocked.pop((policy.name, client), None)]
-            for part in policy.parts:
-                found += [self._young.pop((part, client), None), self._old.pop((part, client), None)]
+            for limit, part in zip(policy.limits, policy.parts, strict=True):
+                young = self._young.pop((part, client), None)
+                self._extra -= 0 if young is None else limit.arithmetic.weight(young) - 1
+                found += [young, self._old.pop((part, client), None)]
         return any(one is not None for one in found)
 
     async def areset(self, policy: Policy, client: str) -> bool:
@@ -156,12 +158,14 @@ class MemoryStorage(Storage):
         part.blocked = max(0, self._blocked.get((part.policy.name, part.key[1]), 0) - now)
         self._weigh(part, state, now)
 
-    @staticmethod
-    def _weigh(part: _Part, state: Any, now: int) -> None:
+    def _weigh(self, part: _Part, state: Any, now: int) -> None:
         arithmetic = part.limit.arithmetic
-        part.before = 0 if state is None else arithmetic.weight(state)
+        before = 0 if state is None else arithmetic.weight(state)
         part.state = state
         part.new = arithmetic.admit(state, now, part.cost)
+        # A log forgets what is over, whoever asks.
+        part.before = 0 if state is None else arithmetic.weight(state)
+        self._extra += part.before - before
         part.admits = part.new is not None
         part.allowed = part.admits and not part.blocked
 
@@ -188,7 +192,6 @@ class MemoryStorage(Storage):
         else:
             self._young[part.key] = new
             self._extra += part.limit.arithmetic.weight(new) - max(1, part.before)
-            self._make_room()
 
     @staticmethod
     def _verdict(part: _Part, now: int) -> Verdict:
@@ -204,12 +207,11 @@ class MemoryStorage(Storage):
         if state is not None:
             self._young[key] = state
             self._extra += limit.arithmetic.weight(state) - 1
-            self._make_room()
         return state
 
     def _make_room(self) -> None:
-        if len(self._young) + self._extra > self._half:
-            # What this call holds is gone on with, and comes back from the old generation with the next.
+        """Begin a new generation where the young one is full: before a call looks at it, for what it holds is young."""
+        if len(self._young) + self._extra >= self._half:
             self._old, self._young, self._extra = self._young, {}, 0
 
     def _unlock(self) -> None:
