@@ -281,7 +281,12 @@ def test_the_moment_is_asked_for_where_nobody_else_can_come_between():
     """Whoever waits for the lock with a moment of before it would set the clock back for those before him."""
     storage = MemoryStorage()
     asked = []
-    storage._nanoseconds = lambda: asked.append(storage._lock.locked()) or 10**15
+
+    def nanoseconds():
+        asked.append(storage._lock.locked())
+        return 10**15
+
+    storage._nanoseconds = nanoseconds
     for own in (policy("1000/s", algorithm="leaky_bucket"), policy(["2/s", "9/m"])):
         Limiter(storage).hit(own, "a")
     assert asked == [True, True]
