@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
+from json import JSONEncoder
 from typing import Any, NamedTuple
 
 from noa_perf.core import stories
@@ -19,7 +21,10 @@ from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What
 from noa_perf.ratelimit.tally import Tally
 
 Reply = list[int]
-"""The moment, then four figures of each limit."""
+"""The moment, then three figures of each limit."""
+
+
+_json = JSONEncoder(separators=(",", ":")).encode
 
 
 class Call(NamedTuple):
@@ -79,7 +84,7 @@ class RedisStorage(Storage):
     def bind(self, policy: Policy, tally: Tally) -> Hit:
         """Return a quicker :meth:`run` for a cost of 1: what never changes is packed once."""
         asked = _asked([Charge(policy, "")])
-        names = [name for part in policy.parts for name in (part, _block(policy))]
+        names = _names(policy)
         script, _, arguments = self._packed("hit", asked)
         tail = Tail(*arguments)
 
@@ -99,12 +104,12 @@ class RedisStorage(Storage):
 
     def reset(self, policy: Policy, client: str) -> bool:
         """Forget a client, and what blocks it."""
-        keys = [self._key(client, name) for name in (*policy.parts, _block(policy))]
+        keys = [self._key(client, name) for name in _names(policy)]
         return bool(self._guarded(lambda redis: fast_call(redis, "DEL", *keys, again=True)))
 
     async def areset(self, policy: Policy, client: str) -> bool:
         """Do the same on an event loop."""
-        keys = [self._key(client, name) for name in (*policy.parts, _block(policy))]
+        keys = [self._key(client, name) for name in _names(policy)]
         return bool(await self._aguarded(lambda redis: redis.execute_command("DEL", *keys)))
 
     def block(self, policy: Policy, client: str, microseconds: int) -> None:
@@ -152,14 +157,16 @@ class RedisStorage(Storage):
 
     def _packed(self, what: What, asked: Sequence[Asked], at: int = 0) -> Call:
         keys: list[str] = []
-        arguments: list[Any] = [what, at]
-        places = {one.client: self._key(one.client, "") for one in asked}
-        for policy, limit, part, client, cost in asked:
-            arithmetic = limit.arithmetic
-            keys += (places[client] + part, places[client] + _block(policy))
-            arguments += (arithmetic.lua, int(policy.shadow), cost, *arithmetic.arguments)
+        charges: list[list[Any]] = []
+        for (policy, client, cost), limits in groupby(asked, lambda one: (one.policy, one.client, one.cost)):
+            place = self._key(client, "")
+            keys.append(place + _block(policy))
+            charges.append([cost, policy.shadow])
+            for one in limits:
+                keys.append(place + one.part)
+                charges[-1].append([*one.limit.arithmetic.arguments, one.limit.arithmetic.lua])
         names = sorted({one.limit.arithmetic.lua for one in asked})
-        return Call(script("prelude", *names, "main"), keys, arguments)
+        return Call(script("prelude", *names, "main"), keys, [what, at, _json(charges)])
 
     def _key(self, client: str, name: str) -> str:
         # Braces: on a Cluster all keys of one client lie in one slot. Around nothing they mean nothing, and
@@ -202,11 +209,16 @@ def _by_client(asked: Iterable[Asked]) -> list[list[Asked]]:
 
 def _verdicts(asked: Sequence[Asked], reply: Reply) -> list[Verdict]:
     _, *figures = reply
-    four = [iter(figures)] * 4
+    three = [iter(figures)] * 3
     return [
-        Verdict(one.policy, one.limit, Figures(bool(allowed), remaining, reset, retry))
-        for one, allowed, remaining, reset, retry in zip(asked, *four, strict=True)
+        Verdict(one.policy, one.limit, Figures(retry == 0, remaining, reset, retry))
+        for one, remaining, reset, retry in zip(asked, *three, strict=True)
     ]
+
+
+def _names(policy: Policy) -> list[str]:
+    """Return what the keys of a client are called under a policy, in the order of the script."""
+    return [_block(policy), *policy.parts]
 
 
 def _block(policy: Policy) -> str:
