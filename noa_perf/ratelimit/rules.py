@@ -24,6 +24,7 @@ WHO = ("ip", "user", "user_or_ip", "api_key")
 """Who can be known again before anything is asked of a database."""
 FOREVER = 10 * 365 * UNITS["d"]
 """Microseconds that a ban lasts at most."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,57}")
 _CHARACTERS = re.compile(r"[*?\[]")
 DURATIONS = ("findtime", "bantime", "max_bantime", "memory")
 """Keys that are written as ``"10m"`` or in seconds."""
@@ -38,6 +39,7 @@ class AbuseRule:
     """
 
     name: str
+    """Of letters, digits, ``_``, ``.`` and ``-``: a policy of its own counts the matches."""
     kind: Kind = "allow2ban"
     """``allow2ban`` lets what matches pass until it is too much; ``fail2ban`` refuses it from the first time on."""
     statuses: frozenset[int] = frozenset()
@@ -92,12 +94,14 @@ class AbuseRule:
             )
 
     def _demands(self) -> Iterable[tuple[str, bool, str]]:
+        yield "name", bool(_NAME.fullmatch(str(self.name))), "Write a letter, then up to 57 letters, digits, _, . or -."
         yield "kind", self.kind in get_args(Kind), 'It has to be "fail2ban" or "allow2ban".'
         yield "maxretry", _is_whole(self.maxretry) and self.maxretry >= 1, "It has to be a whole number of at least 1."
         yield "factor", _is_number(self.factor) and self.factor >= 1, "It has to be a number of at least 1."
         yield "findtime", self.findtime <= MAX_PERIOD, "It has to be 366 days at most."
         yield "bantime", self.bantime <= FOREVER, "It has to be ten years at most."
         yield "max_bantime", self.bantime <= self.max_bantime <= FOREVER, "It has to be from bantime to ten years."
+        yield "memory", self.memory <= FOREVER, "It has to be ten years at most."
         yield "by", self.by in WHO, f"A ban needs somebody who can be known again: {', '.join(WHO)}."
         yield "shadow", isinstance(self.shadow, bool), "It has to be True or False."
         yield "login_failed", isinstance(self.login_failed, bool), "It has to be True or False."

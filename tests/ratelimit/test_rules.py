@@ -59,6 +59,7 @@ def test_reads_what_people_write():
         ({"paths": "/x", "shadow": 1}, '"shadow"'),
         ({"predicate": "no.such.thing"}, '"predicate"'),
         ({"predicate": 3}, '"predicate"'),
+        ({"paths": "/x", "memory": "4000d"}, '"memory"'),
         ({"login_failed": True, "paths": "/x"}, "Write two rules"),
         ({"login_failed": True, "kind": "fail2ban"}, "allow2ban"),
         ({"statuses": 404, "kind": "fail2ban"}, "allow2ban"),
@@ -68,6 +69,13 @@ def test_what_cannot_be_meant_is_refused_by_name(written, named):
     with pytest.raises(BadPolicy, match="abuse rule 'crawl'") as caught:
         AbuseRule.parse("crawl", written)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["not found", "früh", "", "4xx", "a" * 59])
+def test_a_name_that_no_policy_can_have_is_refused(name):
+    with pytest.raises(BadPolicy, match='"name"'):
+        AbuseRule.parse(name, {"paths": "/x"})
+    assert AbuseRule.parse("a" * 58, {"paths": "/x"}).policy
 
 
 @pytest.mark.parametrize(
