@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from noa_perf.ratelimit import denial, headers, registry
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.decision import ALLOWED, Decision
-from noa_perf.ratelimit.identity import aidentify, identify
+from noa_perf.ratelimit.identity import aidentify, identify, is_async
 from noa_perf.ratelimit.policy import MAX_COST, Policy
 from noa_perf.ratelimit.storages.base import Charge
 
@@ -108,7 +108,8 @@ def cost_of(policy: Policy, request: HttpRequest) -> int:
     if isinstance(policy.cost, int):
         return policy.cost
     try:
-        return _whole(policy.cost(request))
+        plain = async_to_sync(policy.cost) if is_async(policy.cost) else policy.cost
+        return _whole(plain(request))
     except Exception as error:
         return _failed(policy, error)
 
@@ -118,8 +119,8 @@ async def acost_of(policy: Policy, request: HttpRequest) -> int:
     if isinstance(policy.cost, int):
         return policy.cost
     try:
-        told: Any = await sync_to_async(policy.cost)(request)
-        return _whole(await told if hasattr(told, "__await__") else told)
+        awaited = policy.cost if is_async(policy.cost) else sync_to_async(policy.cost)
+        return _whole(await awaited(request))
     except Exception as error:
         return _failed(policy, error)
 

@@ -87,6 +87,11 @@ def proxy_problems(read: RateLimitSettings) -> dict[str, str]:
     return problems_of(one for one in read.trusted_proxies if one != UNIX)
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether what a site has given for a function has to be awaited."""
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 def chosen_by_client(by: Any) -> bool:
     """Tell whether a client can be another one at will: by a header or an unproven key, or by its method alone.
 
@@ -260,14 +265,14 @@ def _by_header(name: str) -> Identity:
 
 def _kind(kind: str, function: Callable[[HttpRequest], Any]) -> Identity:
     """Return what tells the client by a function of the site's own, plain or async."""
-    is_async = iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-    plain = async_to_sync(function) if is_async else function
+    awaited = is_async(function)
+    plain = async_to_sync(function) if awaited else function
 
     def sync(request: HttpRequest) -> str | None:
         return _told(kind, plain(request))
 
     async def aasync(request: HttpRequest) -> str | None:
-        return _told(kind, await function(request) if is_async else function(request))
+        return _told(kind, await function(request) if awaited else function(request))
 
     return Identity(sync, aasync)
 

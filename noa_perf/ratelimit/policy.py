@@ -12,7 +12,7 @@ from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.rates import is_whole
 
 OnFailure = Literal["open", "closed"]
-Cost = int | Callable[[Any], int]
+Cost = int | Callable[[Any], Any]
 By = str | Callable[[Any], Any] | tuple[Any, ...]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")

@@ -273,6 +273,15 @@ def test_a_cost_may_be_the_requests_own(client):
 
 
 @pytest.mark.django_db
+def test_a_cost_may_be_awaited(client):
+    async def cost(request):
+        return int(request.GET["cost"])
+
+    with site({"all": {"limits": "10/d", "cost": cost}}):
+        assert statuses(client, "/view/?cost=8", "/view/?cost=3", "/view/?cost=2") == [200, 429, 200]
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("style", ["draft6", "legacy", "off"])
 def test_the_headers_have_a_style(client, style):
     with site({"all": "2/m"}, HEADERS=style):
