@@ -87,7 +87,7 @@ def proxy_problems(read: RateLimitSettings) -> dict[str, str]:
     return problems_of(one for one in read.trusted_proxies if one != UNIX)
 
 
-def is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Any) -> bool:
     """Tell whether what a site has given for a function has to be awaited."""
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from django.utils.module_loading import import_string
 
 from noa_perf.ratelimit.exceptions import BadPolicy
+from noa_perf.ratelimit.identity import is_async
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.rates import MAX_PERIOD, SECOND, UNITS, Rate, duration
@@ -106,6 +107,7 @@ class AbuseRule:
         yield "shadow", isinstance(self.shadow, bool), "It has to be True or False."
         yield "login_failed", isinstance(self.login_failed, bool), "It has to be True or False."
         yield "predicate", self.predicate is None or callable(self.predicate), "It has to be a callable or its path."
+        yield "predicate", not is_async(self.predicate), "It has to be a plain function: what is async is always true."
 
     @classmethod
     def parse(cls, name: str, written: Any) -> AbuseRule:

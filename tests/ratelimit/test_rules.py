@@ -23,6 +23,10 @@ def get(path: str = "/", method: str = "get"):
     return getattr(RequestFactory(), method)(path)
 
 
+async def slow(request):
+    return False
+
+
 def matches(one: AbuseRule, request=None, status: int | None = None, route: str = "") -> bool:
     response = None if status is None else HttpResponse(status=status)
     return one.matches(request or get(), lambda: route, response)
@@ -59,6 +63,7 @@ def test_reads_what_people_write():
         ({"paths": "/x", "shadow": 1}, '"shadow"'),
         ({"predicate": "no.such.thing"}, '"predicate"'),
         ({"predicate": 3}, '"predicate"'),
+        ({"predicate": f"{__name__}.slow"}, "plain function"),
         ({"paths": "/x", "memory": "4000d"}, '"memory"'),
         ({"login_failed": True, "paths": "/x"}, "Write two rules"),
         ({"login_failed": True, "kind": "fail2ban"}, "allow2ban"),
