@@ -30,7 +30,7 @@ CHECKS: Mapping[str, str] = {
     "E007": "STORAGE leads to a Redis, and redis-py is not installed.",
     "E008": "TRUSTED_PROXIES has an entry that is no network.",
     "E009": "ALLOW or DENY has an entry that cannot be used.",
-    "E010": "A policy counts by something that cannot be told.",
+    "E010": "A policy counts by tenant, and TENANT leads to no function.",
     "E011": "An abuse rule cannot be used.",
     "W001": "There are policies, lists or abuse rules in the settings, and the middleware is missing.",
     "W002": "A policy counts by what a client can choose, and no other counts the same requests (--deploy).",

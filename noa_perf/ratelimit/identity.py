@@ -70,15 +70,16 @@ def compiled(by: Any) -> Identity:
 
 
 def problems(by: Any) -> list[str]:
-    """Return what is wrong with ``by``, and with the settings that it needs."""
-    if isinstance(by, (tuple, list)) and by:
-        return [problem for part in by for problem in problems(part)]
-    try:
-        compiled(by)
-    except BadPolicy as error:
-        return [str(error)]
-    if by == "tenant" and not settings().tenant:
+    """Return what is wrong with the settings that ``by`` needs."""
+    if "tenant" not in _flat(by):
+        return []
+    path = settings().tenant
+    if not path:
         return ['by is "tenant", and nothing tells the tenant. Set NOA_PERF["RATELIMIT"]["TENANT"] to a dotted path.']
+    try:
+        import_string(path)
+    except ImportError as error:
+        return [f'NOA_PERF["RATELIMIT"]["TENANT"] is {path!r}, which cannot be imported: {error}.']
     return []
 
 

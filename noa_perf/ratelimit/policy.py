@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from noa_perf.ratelimit.exceptions import BadPolicy
+from noa_perf.ratelimit.identity import compiled
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.rates import is_whole
 
@@ -86,6 +87,7 @@ class Policy:
             raise BadPolicy(f'{where}: on_denial is {self.on_denial!r}. It has to be "reject" or "mark".')
         if not callable(self.cost) and not is_cost(self.cost):
             raise BadPolicy(f"{where}: cost is {self.cost!r}. It has to be from 0 to {MAX_COST}, or a callable.")
+        compiled(self.by)  # raises what is wrong with it
         if not isinstance(self.shadow, bool):
             raise BadPolicy(f"{where}: shadow is {self.shadow!r}. It has to be True or False.")
         object.__setattr__(self, "parts", tuple(f"{self.name}:{limit.tag}" for limit in self.limits))

@@ -324,13 +324,15 @@ def test_switched_off_means_off(client):
 
 @pytest.mark.django_db
 def test_a_bad_policy_costs_that_policy_alone(client, caplog):
-    with site({"bad": "1/fortnight", "good": "1/d"}):
+    with site({"bad": "1/fortnight", "nobody": {"limits": "1/d", "by": "uesr"}, "good": "1/d"}):
         assert statuses(client, "/view/", "/view/") == [200, 429]
 
 
 def test_a_slip_in_a_decorator_is_told_when_it_is_written():
     with pytest.raises(BadPolicy, match="fortnight"):
         ratelimit("1/fortnight")
+    with pytest.raises(BadPolicy, match="by is 'uesr'"):
+        ratelimit("1/d", by="uesr")
     with pytest.raises(BadPolicy, match="method_decorator"):
         ratelimit("1/d")(Klass)
     with pytest.raises(BadPolicy, match="name"):
