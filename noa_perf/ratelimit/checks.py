@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -13,6 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from noa_perf.core import conf, redis
 from noa_perf.core.checks import SETTINGS_CHECKS, check_section
 from noa_perf.ratelimit import abuse, identity, lists, registry
+from noa_perf.ratelimit.addresses import parse_network
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.matching import dotted
 from noa_perf.ratelimit.policy import Policy
@@ -129,7 +129,7 @@ def _proxies() -> Iterator[checks.CheckMessage]:
         yield checks.Warning(message, hint=hint, id=f"{LABEL}.W004")
     bad = identity.proxy_problems(own)
     for entry in own.trusted_proxies:
-        if entry not in bad and entry != identity.UNIX and ip_network(entry, strict=False).prefixlen < EVERYBODY:
+        if entry not in bad and entry != identity.UNIX and parse_network(entry)[1] < EVERYBODY:
             message = f'{SETTING}["TRUSTED_PROXIES"] has {entry!r}: everybody there can name any address as its own.'
             yield checks.Warning(message, hint="Name your own proxies alone.", id=f"{LABEL}.W005")
 

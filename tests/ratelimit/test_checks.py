@@ -83,7 +83,8 @@ def test_for_deployment_who_chooses_an_identity_and_who_is_one_with_all():
         == []
     )
     assert ids(True, POLICIES={"a": "1/s"}) == ["W003"]
-    assert ids(True, POLICIES={"a": "1/s"}, TRUSTED_PROXIES=["0.0.0.0/0"], **redis) == ["W005"]
+    for everybody in ("0.0.0.0/0", " 128.0.0.0/1", "::/0", "::ffff:0:0/96"):
+        assert ids(True, POLICIES={"a": "1/s"}, TRUSTED_PROXIES=[everybody, "unix"], **redis) == ["W005"]
     proxied = {"MIDDLEWARE": [MIDDLEWARE], "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
     assert ids(True, POLICIES={"a": "1/s"}, more=proxied, **redis) == ["W004"]
     assert ids(True, POLICIES={"a": "1/s"}, TRUSTED_PROXIES=["10.0.0.0/8"], more=proxied, **redis) == []
