@@ -175,6 +175,8 @@ def _begun(text: str) -> str:
 
 
 def _plain_address(text: str) -> Address | None:
+    if "%" in text:  # a zone means something on one machine alone
+        return None
     try:
         return IPv6Address(text) if ":" in text else IPv4Address(text)
     except ValueError:

@@ -31,7 +31,8 @@ def test_each_has_one_form(written, value, text):
 
 
 @pytest.mark.parametrize(
-    "written", ["", "203.0.113.7/24", "203.0.113.0/33", "host.example", "user:", "user:a b", "ip:x"]
+    "written",
+    ["", "203.0.113.7/24", "203.0.113.0/33", "host.example", "user:", "user:a b", "ip:x", "fe80::1%a b", "fe80::%1/64"],
 )
 def test_what_means_nobody_is_refused_with_the_cure(written):
     with pytest.raises(BadPolicy, match="Write"):
