@@ -49,9 +49,14 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_deployment(**kwargs: Any) -> list[checks.CheckMessage]:
     """Check, for ``check --deploy``, whether a client can be somebody else at will, or more than one."""
-    if not conf.enabled("RATELIMIT") or not registry.policies():
+    if not conf.enabled("RATELIMIT"):
         return []
-    return [*_free_identities(), *_shared(), *_proxies()]
+    own = settings()
+    registry.import_views()
+    counted = registry.known() or own.abuse
+    if not (counted or own.allow or own.deny):
+        return []
+    return [*_free_identities(), *(_shared() if counted else ()), *_proxies()]
 
 
 def check_routes(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from django.urls import get_resolver
+
 from noa_perf.core.breaker import BreakerPolicy
 from noa_perf.core.exceptions import NoaPerfError
 from noa_perf.core.redis import Guard, parse
@@ -68,6 +70,11 @@ def declare(policy: Policy) -> None:
 def known() -> Mapping[str, Policy]:
     """Return all policies by name: of the settings, and of the decorators that were imported."""
     return {**_declared, **policies()}
+
+
+def import_views() -> None:
+    """Import the views that the URLconf leads to, whose decorators declare their policies."""
+    _ = get_resolver().url_patterns
 
 
 def policy(name: str) -> Policy:

@@ -9,7 +9,9 @@ from django.core import checks
 from django.test import override_settings
 
 from noa_perf.ratelimit import checks as own
+from noa_perf.ratelimit import registry
 from noa_perf.ratelimit.checks import MIDDLEWARE
+from noa_perf.ratelimit.decorators import ratelimit
 
 
 def told(deploy=False, **section):
@@ -88,6 +90,16 @@ def test_for_deployment_who_chooses_an_identity_and_who_is_one_with_all():
     proxied = {"MIDDLEWARE": [MIDDLEWARE], "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
     assert ids(True, POLICIES={"a": "1/s"}, more=proxied, **redis) == ["W004"]
     assert ids(True, POLICIES={"a": "1/s"}, TRUSTED_PROXIES=["10.0.0.0/8"], more=proxied, **redis) == []
+
+
+def test_for_deployment_decorators_and_rules_need_a_redis_and_lists_an_address(monkeypatch):
+    monkeypatch.setattr(registry, "_declared", {})
+    proxied = {"MIDDLEWARE": [MIDDLEWARE], "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
+    assert ids(True, more=proxied) == []
+    assert ids(True, more=proxied, DENY=["192.0.2.1"]) == ["W004"]
+    assert ids(True, more=proxied, ABUSE={"a": {"statuses": [404]}}) == ["W003", "W004"]
+    ratelimit("5/m", name="alone")
+    assert ids(True, more=proxied) == ["W003", "W004"]
 
 
 def test_the_checks_are_registered():

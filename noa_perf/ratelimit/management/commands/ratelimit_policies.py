@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.urls import get_resolver
 
 from noa_perf.core.commands import ReportCommand, paragraph, table
 from noa_perf.core.findings import Finding
@@ -28,7 +27,7 @@ class Command(ReportCommand):
 
     def collect(self, **options: Any) -> dict[str, Any]:
         """Return ``{"policies": [...], "findings": [...]}``."""
-        get_resolver().url_patterns  # noqa: B018 -- imports the views, whose decorators declare their policies
+        registry.import_views()
         names = options["names"]
         shown = [registry.policy(name) for name in names] if names else list(registry.known().values())
         shown.sort(key=lambda policy: policy.name)

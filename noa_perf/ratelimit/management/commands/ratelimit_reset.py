@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.urls import get_resolver
 
 from noa_perf.core.commands import ReportCommand
 from noa_perf.core.exceptions import CommandInputError
@@ -35,7 +34,7 @@ class Command(ReportCommand):
 
     def collect(self, **options: Any) -> dict[str, Any]:
         """Return ``{"reset": [...], "findings": []}``."""
-        get_resolver().url_patterns  # noqa: B018 -- imports the views, whose decorators declare their policies
+        registry.import_views()
         if bool(options["policy"]) == options["all"]:
             raise CommandInputError("Say which policy: --policy NAME, or --all for every one.")
         if not registry.limiter().storage.shared:

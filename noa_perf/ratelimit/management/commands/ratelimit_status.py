@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.urls import get_resolver
 
 from noa_perf.core.commands import ReportCommand, table
 from noa_perf.ratelimit import registry
@@ -34,7 +33,7 @@ class Command(ReportCommand):
 
     def collect(self, **options: Any) -> dict[str, Any]:
         """Return ``{"client": ..., "limits": [...], "findings": []}``."""
-        get_resolver().url_patterns  # noqa: B018 -- imports the views, whose decorators declare their policies
+        registry.import_views()
         limiter = registry.limiter()
         if not limiter.storage.shared:
             raise RateLimitError(MEMORY)
