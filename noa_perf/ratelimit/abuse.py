@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
+from django.utils.translation import get_language, get_language_from_path, override
 
 from noa_perf.core import conf, stories
 from noa_perf.core.clock import SYSTEM, Clock
@@ -313,8 +314,10 @@ def _value(client: str | None) -> str | None:
 def _route(request: HttpRequest) -> str:
     match = request.resolver_match
     if match is None:
-        try:
-            match = resolve(request.path_info, getattr(request, "urlconf", None))
-        except Resolver404:
-            return ""
+        # Nobody may have told yet which language it is, and routes have its prefix.
+        with override(get_language_from_path(request.path_info) or get_language()):
+            try:
+                match = resolve(request.path_info, getattr(request, "urlconf", None))
+            except Resolver404:
+                return ""
     return match.view_name or ""

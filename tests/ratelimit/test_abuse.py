@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.models import User
 from django.http import HttpResponse
+from django.urls import path
 
 from noa_perf.core.clock import ManualClock
 from noa_perf.ratelimit import abuse as module
@@ -225,6 +227,21 @@ def test_routes_are_known_before_the_view(clock, settings):
     own = abuse(clock, abuse={"pot": {"routes": ["admin:login"], "maxretry": 1}})
     assert visit(own, path="/admin/login/").reason == "ban"
     assert visit(own, BOB, path="/nowhere/at/all/") is None
+
+
+def trap(request):
+    return HttpResponse()
+
+
+urlpatterns = i18n_patterns(path("trap/", trap, name="trap"))
+
+
+def test_a_route_is_one_in_every_language(clock, settings):
+    settings.ROOT_URLCONF, settings.LANGUAGES = __name__, [("en", "English"), ("de", "Deutsch")]
+    own = abuse(clock, abuse={"pot": {"routes": ["trap"], "maxretry": 1}})
+    assert visit(own, path="/trap/") is None
+    assert visit(own, ADA, "/en/trap/").reason == "ban"
+    assert visit(own, BOB, "/de/trap/").reason == "ban"
 
 
 def test_a_predicate_that_fails_matches_nothing_and_is_told_of_once(clock, caplog):
