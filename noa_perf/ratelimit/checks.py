@@ -38,6 +38,7 @@ CHECKS: Mapping[str, str] = {
     "W004": "The site seems to stand behind a proxy, and TRUSTED_PROXIES is empty: all clients look as one (--deploy).",
     "W005": "TRUSTED_PROXIES holds most of the internet: everybody can choose an address (--deploy).",
     "W006": "A policy names a route, a namespace or a view that the URLconf does not have.",
+    "W007": "A policy names a method that HTTP itself does not have.",
 }
 """What each id of ``noa_perf_ratelimit`` means, for the reference."""
 
@@ -72,6 +73,10 @@ def _policies() -> Iterator[checks.CheckMessage]:
         for problem in identity.problems(policy.by):
             message = f"The rate limit policy {policy.name!r} cannot count anybody: {problem}"
             yield checks.Error(message, hint=f'See "by" in {SETTING}["POLICIES"].', id=f"{LABEL}.E010")
+        for method in sorted(policy.match.methods - identity.METHODS):
+            message = f"The rate limit policy {policy.name!r} is about the method {method!r}, which HTTP does not have."
+            hint = 'Write a list: ["POST", "PUT"]. Silence this where it is one of an extension, as of WebDAV.'
+            yield checks.Warning(message, hint=hint, id=f"{LABEL}.W007")
 
 
 def _storage() -> Iterator[checks.CheckMessage]:

@@ -31,8 +31,9 @@ UNKNOWN = "unknown"
 """The one client that all are whose address nobody can tell."""
 NOWHERE = "(none)"
 """The endpoint of requests that lead to no view."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""Those of HTTP itself; any other may be what a client has made up."""
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SCHEMES = frozenset({"bearer", "token", "api-key", "apikey"})
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _SECRET = re.compile("auth|cookie|key|token|secret|session", re.IGNORECASE)
@@ -242,7 +243,7 @@ def _by_endpoint(request: HttpRequest) -> str:
 
 
 def _by_method(request: HttpRequest) -> str:
-    return f"method:{request.method if request.method in _METHODS else 'other'}"
+    return f"method:{request.method if request.method in METHODS else 'other'}"
 
 
 def _by_tenant(request: HttpRequest) -> str | None:

@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch
 
 from noa_perf.ratelimit import registry
+from noa_perf.ratelimit.identity import METHODS
 from noa_perf.ratelimit.policy import Policy
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _KEPT = 5_000
 """Routes and methods whose policies are remembered."""
 
@@ -24,13 +24,14 @@ def policies_for(request: HttpRequest, match: ResolverMatch | None) -> tuple[Pol
     own = registry.policies()
     if _found is None or _found[0] is not own:
         _found = own, {}
-    method = request.method if request.method in METHODS else ""  # what a client makes up is remembered nowhere
+    method = request.method or ""
     view = dotted(match.func) if match is not None else ""
-    key = (match.view_name if match is not None else "", view, method or "")
+    key = (match.view_name if match is not None else "", view, method)
     found = _found[1].get(key)
     if found is None:
-        found = tuple(one for one in own.values() if _fits(one, match, view, method or ""))
-        if len(_found[1]) < _KEPT:
+        found = tuple(one for one in own.values() if _fits(one, match, view, method))
+        # What a client makes up is remembered nowhere.
+        if method in METHODS and len(_found[1]) < _KEPT:
             _found[1][key] = found
     return found
 

@@ -71,6 +71,11 @@ def test_names_that_lead_nowhere():
     assert ids(POLICIES={"a": there | {"views": ["testproject.shop.as_is.api.CartView"]}}) == []
 
 
+def test_methods_that_there_are_not():
+    assert ids(POLICIES={"a": {"limits": "1/s", "methods": ["psot", "GET"]}}) == ["W007"]
+    assert "'POST, PUT'" in told(POLICIES={"a": {"limits": "1/s", "methods": "POST, PUT"}})[0][1]
+
+
 def test_for_deployment_who_chooses_an_identity_and_who_is_one_with_all():
     redis = {"STORAGE": "redis://127.0.0.1:6379/0"}
     key = {"limits": "1/s", "by": "api_key"}

@@ -155,6 +155,13 @@ def test_a_browser_gets_a_page(client):
 
 
 @pytest.mark.django_db
+def test_a_method_of_an_extension_has_its_policy():
+    with site({"dav": {"limits": "1/d", "methods": ["PROPFIND"]}}):
+        found = [Client().generic(method, "/view/").status_code for method in ("propfind", "GET", "MADE", "PROPFIND")]
+    assert found == [200, 200, 200, 429]
+
+
+@pytest.mark.django_db
 def test_policies_by_route_namespace_view_and_method(client):
     policies = {
         "route": {"limits": "1/d", "routes": ["item"]},
