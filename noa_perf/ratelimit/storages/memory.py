@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from typing import Any
@@ -18,8 +19,8 @@ from noa_perf.ratelimit.rates import SECOND
 from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What
 from noa_perf.ratelimit.tally import Tally
 
-Key = tuple[str, str]
-"""Policy and limit, and the client."""
+Generation = defaultdict[str, dict[str, Any]]
+"""States by policy and limit, and then by client."""
 
 
 class MemoryStorage(Storage):
@@ -33,16 +34,17 @@ class MemoryStorage(Storage):
         """Begin empty. ``max_keys`` is what both generations may weigh together."""
         self._nanoseconds = monotonic_ns if clock is SYSTEM else _nanoseconds(clock)
         self._half = max(1, max_keys // 2)
-        self._young: dict[Key, Any] = {}
-        self._old: dict[Key, Any] = {}
-        self._extra = 0
-        """What the young weigh beyond one each."""
-        self._blocked: dict[Key, int] = {}
+        self._young: Generation = defaultdict(dict)
+        self._old: Generation = defaultdict(dict)
+        self._weight = 0
+        """Of the young."""
+        self._blocked: dict[tuple[str, str], int] = {}
+        """Until when, by policy and client."""
         self._unlock()
         _all.add(self)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return sum(map(len, (*self._young.values(), *self._old.values())))
 
     def bind(self, policy: Policy, tally: Tally) -> Hit | None:
         """Return a quicker :meth:`run` where a policy has one limit, as most have, and its state is never changed."""
@@ -57,19 +59,22 @@ class MemoryStorage(Storage):
         def hit(client: str, cost: int) -> Decision | None:
             if (cost != 1 and not (cost and is_cost(cost))) or (self._blocked and (name, client) in self._blocked):
                 return None
-            key = part, client
             self._acquire()  # half as dear as "with"
             try:
                 now = nanoseconds() // 1000
-                state = self._young.get(key)
+                kept = self._young[part]
+                state = kept.get(client)
                 if state is None:
                     if len(client) > LONGEST:
                         return None
                     self._make_room()
-                    state = self._found(key, limit)
+                    kept = self._young[part]
+                    state = self._found(part, client, limit)
                 new = admit(state, now, cost)
                 if new is not None:
-                    self._young[key] = new
+                    kept[client] = new
+                    if state is None:
+                        self._weight += 1
             finally:
                 self._release()
             if new is not None:
@@ -90,7 +95,7 @@ class MemoryStorage(Storage):
             now = self._nanoseconds() // 1000
             self._make_room()
             parts = [
-                _Part(policy, limit, (name, client), cost)
+                _Part(policy, limit, name, client, cost)
                 for policy, client, cost in charges
                 for limit, name in zip(policy.limits, policy.parts, strict=True)
             ]
@@ -111,9 +116,9 @@ class MemoryStorage(Storage):
         with self._lock:
             found = [self._blocked.pop((policy.name, client), None)]
             for limit, part in zip(policy.limits, policy.parts, strict=True):
-                young = self._young.pop((part, client), None)
-                self._extra -= 0 if young is None else limit.arithmetic.weight(young) - 1
-                found += [young, self._old.pop((part, client), None)]
+                young = self._young[part].pop(client, None)
+                self._weight -= _weight(limit, young)
+                found += [young, self._old[part].pop(client, None)]
         return any(one is not None for one in found)
 
     async def areset(self, policy: Policy, client: str) -> bool:
@@ -138,34 +143,28 @@ class MemoryStorage(Storage):
     def forget(self, client: str) -> int:
         """Forget all that is known of a client, under every policy; return how much that was."""
         with self._lock:
-            many = 0
-            for kept in (self._young, self._old, self._blocked):
-                found = [key for key in kept if key[1] == client]
-                many += len(found)
-                for key in found:
-                    del kept[key]
-        return many
+            found = [kept.pop(client, None) for kept in (*self._young.values(), *self._old.values())]
+            found += [self._blocked.pop(key) for key in list(self._blocked) if key[1] == client]
+        return sum(one is not None for one in found)
 
     def clear(self) -> None:
         """Forget everybody."""
         with self._lock:
-            self._young, self._old, self._blocked, self._extra = {}, {}, {}, 0
+            self._young, self._old, self._blocked, self._weight = defaultdict(dict), defaultdict(dict), {}, 0
 
     def _ask(self, part: _Part, now: int) -> None:
-        state = self._young.get(part.key)
+        state = self._young[part.name].get(part.client)
         if state is None:
-            state = self._found(part.key, part.limit)
-        part.blocked = max(0, self._blocked.get((part.policy.name, part.key[1]), 0) - now)
+            state = self._found(part.name, part.client, part.limit)
+        part.blocked = max(0, self._blocked.get((part.policy.name, part.client), 0) - now)
         self._weigh(part, state, now)
 
     def _weigh(self, part: _Part, state: Any, now: int) -> None:
-        arithmetic = part.limit.arithmetic
-        before = 0 if state is None else arithmetic.weight(state)
+        before = _weight(part.limit, state)
         part.state = state
-        part.new = arithmetic.admit(state, now, part.cost)
-        # A log forgets what is over, whoever asks.
-        part.before = 0 if state is None else arithmetic.weight(state)
-        self._extra += part.before - before
+        part.new = part.limit.arithmetic.admit(state, now, part.cost)
+        part.before = _weight(part.limit, state)
+        self._weight += part.before - before  # a log forgets what is over, whoever asks
         part.admits = part.new is not None
         part.allowed = part.admits and not part.blocked
 
@@ -186,12 +185,11 @@ class MemoryStorage(Storage):
             self._keep(part, part.state)
 
     def _keep(self, part: _Part, new: Any) -> None:
+        self._weight += _weight(part.limit, new) - part.before
         if new is None:
-            self._young.pop(part.key, None)
-            self._extra -= max(0, part.before - 1)
+            self._young[part.name].pop(part.client, None)
         else:
-            self._young[part.key] = new
-            self._extra += part.limit.arithmetic.weight(new) - max(1, part.before)
+            self._young[part.name][part.client] = new
 
     @staticmethod
     def _verdict(part: _Part, now: int) -> Verdict:
@@ -201,18 +199,18 @@ class MemoryStorage(Storage):
             figures = Figures(False, 0, max(part.blocked, figures.reset), retry)
         return Verdict(part.policy, part.limit, figures)
 
-    def _found(self, key: Key, limit: Limit) -> Any:
-        """Return what the old generation has of a key, which is young from now on."""
-        state = self._old.pop(key, None)
+    def _found(self, part: str, client: str, limit: Limit) -> Any:
+        """Return what the old generation has of a client, which is young from now on."""
+        state = self._old[part].pop(client, None)
         if state is not None:
-            self._young[key] = state
-            self._extra += limit.arithmetic.weight(state) - 1
+            self._young[part][client] = state
+            self._weight += _weight(limit, state)
         return state
 
     def _make_room(self) -> None:
         """Begin a new generation where the young one is full: before a call looks at it, for what it holds is young."""
-        if len(self._young) + self._extra >= self._half:
-            self._old, self._young, self._extra = self._young, {}, 0
+        if self._weight >= self._half:
+            self._old, self._young, self._weight = self._young, defaultdict(dict), 0
 
     def _unlock(self) -> None:
         self._lock = threading.Lock()
@@ -222,7 +220,7 @@ class MemoryStorage(Storage):
 class _Part:
     """One limit of one charge, while it is decided."""
 
-    __slots__ = ("admits", "allowed", "before", "blocked", "cost", "key", "limit", "new", "policy", "state")
+    __slots__ = ("admits", "allowed", "before", "blocked", "client", "cost", "limit", "name", "new", "policy", "state")
 
     state: Any
     new: Any
@@ -230,12 +228,17 @@ class _Part:
     allowed: bool
     before: int
 
-    def __init__(self, policy: Policy, limit: Limit, key: Key, cost: int) -> None:
+    def __init__(self, policy: Policy, limit: Limit, name: str, client: str, cost: int) -> None:
         self.policy = policy
         self.limit = limit
-        self.key = key
+        self.name = name
+        self.client = client
         self.cost = cost
         self.blocked = 0
+
+
+def _weight(limit: Limit, state: Any) -> int:
+    return 0 if state is None else limit.arithmetic.weight(state)
 
 
 def _nanoseconds(clock: Clock) -> Callable[[], int]:
