@@ -17,13 +17,23 @@ from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.rates import SECOND, duration
 from noa_perf.ratelimit.rules import FOREVER
 
+LONGEST_REASON = 200
+"""Characters."""
+
 
 def length(written: Any) -> float:
     """Return the seconds that a ban is to last; raises ``BadPolicy``."""
     micros = duration(written)
     if micros > FOREVER:
-        raise BadPolicy(f"{written!r} is longer than ten years. For ever, put the client on the deny list.")
+        raise BadPolicy(f"{written!r} is longer than ten years. For ever is an entry of the deny list.")
     return micros / SECOND
+
+
+def why(written: str) -> str:
+    """Return a reason that a row can hold; raises ``BadPolicy``."""
+    if len(written) > LONGEST_REASON:
+        raise BadPolicy(f"A reason of {len(written):,} characters is too long. Write {LONGEST_REASON} at most.")
+    return written
 
 
 def ban(client: Client, seconds: float, reason: str, user: Any = None) -> Ban:

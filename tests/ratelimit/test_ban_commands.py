@@ -111,6 +111,7 @@ def test_a_release_empties_what_rules_have_counted():
 def test_bad_input_is_refused_and_bans_nobody():
     assert "Write" in refused("ban", "203.0.113.8", "203.0.113.7/24", "--reason", "a")
     assert "length of time" in refused("ban", "203.0.113.7", "--for", "ever", "--reason", "a")
+    assert "200 at most" in refused("ban", "203.0.113.7", "--reason", "a" * 201)
     assert "deny list" in refused("ban", "203.0.113.7", "--for", "9000d", "--reason", "a")
     assert "Write" in refused("unban", "nobody")
     assert "is no day" in refused("erase", "--before", "yesterday")

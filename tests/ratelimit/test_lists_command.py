@@ -66,6 +66,14 @@ def test_what_is_there_stays_and_replace_removes_the_rest(file):
     assert ListEntry.objects.get(list="deny").reason == "long ago"
 
 
+def test_what_does_not_fit_a_row_is_refused_before_anything_is_done(file):
+    for arguments in (["--add", "10.0.0.0/8"], ["--import", file("10.0.0.0/8\n")]):
+        assert "200 at most" in refused(*arguments, "--list", "deny", "--reason", "a" * 201)
+    assert "ten years" in refused("--add", "10.0.0.0/8", "--list", "deny", "--for", "99999999999d")
+    assert not entries()
+    assert run("--limit", "-1").startswith("allow list: 0")
+
+
 def test_a_bad_line_is_named_and_nothing_is_imported(file):
     run("--add", "10.0.0.0/8", "--list", "deny")
     source = file("192.0.2.0/24\n# fine\n203.0.113.7/24\nhost.example\n198.51.100.0/24\n")

@@ -29,10 +29,10 @@ class Command(BaseCommand):
         """Ban each."""
         try:
             clients = [Client.parse(one) for one in options["client"]]
-            seconds = manual.length(options["span"])
+            seconds, reason = manual.length(options["span"]), manual.why(options["reason"])
             for client in clients:
                 if not options["dry_run"]:
-                    manual.ban(client, seconds, options["reason"])
+                    manual.ban(client, seconds, reason)
                 would = "would be " if options["dry_run"] else ""
                 self.stdout.write(f"{client.text} {would}banned for {span(round(seconds * SECOND))}.")
         except NoaPerfError as error:

@@ -11,11 +11,10 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 
 from noa_perf.core.commands import ReportCommand, table
-from noa_perf.ratelimit import audit, list_files
+from noa_perf.ratelimit import audit, list_files, manual
 from noa_perf.ratelimit.clients import Client
 from noa_perf.ratelimit.exceptions import BadImport, RateLimitError
 from noa_perf.ratelimit.models import ListEntry
-from noa_perf.ratelimit.rates import SECOND, duration
 
 
 class Command(ReportCommand):
@@ -72,7 +71,7 @@ class Command(ReportCommand):
     def _import(self, options: dict[str, Any]) -> dict[str, Any]:
         source, listed = options["source"], options["listed"]
         clients = list_files.parse(_lines(source), source)
-        reason = options["reason"] or f"imported from {Path(source).name}"[:200]
+        reason = manual.why(options["reason"]) or f"imported from {Path(source).name}"[:200]
         done = list_files.take_over(clients, listed, reason, replace=options["replace"], dry=options["dry_run"])
         if not options["dry_run"]:
             audit.note(f"imported {done.added} and removed {done.removed} entries of", f"the {listed} list")
@@ -94,8 +93,9 @@ class Command(ReportCommand):
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
         clients = [Client.parse(one) for one in options["add"]]
-        seconds = duration(options["span"]) / SECOND if options["span"] else None
+        seconds = manual.length(options["span"]) if options["span"] else None
         expires = timezone.now() + dt.timedelta(seconds=seconds) if seconds else None
+        reason = manual.why(options["reason"]) or "by command"
         added = 0
         for client in clients:
             if options["dry_run"]:
@@ -103,7 +103,7 @@ class Command(ReportCommand):
                 continue
             row, is_new = ListEntry.objects.update_or_create(
                 list=options["listed"], kind=client.kind, value=client.value,
-                defaults={"reason": options["reason"] or "by command", "expires": expires},
+                defaults={"reason": reason, "expires": expires},
             )  # fmt: skip
             audit.note("added" if is_new else "changed", f"list entry {row.pk}")
             added += is_new
@@ -130,7 +130,7 @@ def _shown(options: dict[str, Any]) -> dict[str, Any]:
     names = [options["listed"]] if options["listed"] else ListEntry.List.values
     rows = rows.filter(list__in=names)
     counts = {name: rows.filter(list=name).count() for name in names}
-    shown = rows[: options["limit"]] if options["limit"] else rows
+    shown = rows[: options["limit"]] if options["limit"] > 0 else rows
     entries = list(shown.values(*_SHOWN))
     return {"counts": counts, "entries": entries, "left_out": sum(counts.values()) - len(entries)}
 
