@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.db import transaction
+from django.utils import timezone
 
 from noa_perf.ratelimit.clients import Client
 from noa_perf.ratelimit.exceptions import BadImport, BadPolicy
@@ -48,13 +49,14 @@ def take_over(clients: Iterable[Client], listed: str, reason: str, *, replace: b
     """Put clients on a list, in one transaction; with ``replace`` whoever else is on it is taken off."""
     wanted = set(clients)
     with transaction.atomic():
-        rows = ListEntry.objects.filter(list=listed)
+        rows, now = ListEntry.objects.filter(list=listed), timezone.now()
         there: dict[tuple[str, str], int] = {}
-        for pk, kind, value in rows.values_list("pk", "kind", "value").iterator():
+        for pk, kind, value in rows.in_force(now).values_list("pk", "kind", "value").iterator():
             there[kind, value] = pk
         new = [client for client in wanted if client not in there]
         gone = [pk for client, pk in there.items() if client not in wanted] if replace else []
         if not dry:
+            rows.filter(expires__lte=now).delete()  # else what is to be added would be there already
             _delete(gone)
             _add(sorted(new), listed, reason)
     return Outcome(len(wanted), len(new), len(gone), len(there) - len(gone))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import sys
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from noa_perf.ratelimit.models import ListEntry
 
@@ -64,6 +66,16 @@ def test_what_is_there_stays_and_replace_removes_the_rest(file):
     assert "0 added, 2 removed; 1 on it" in printed
     assert entries() == {("deny", "network", "203.0.113.0/24"), ("allow", "network", "10.0.0.0/8")}
     assert ListEntry.objects.get(list="deny").reason == "long ago"
+
+
+def test_what_has_expired_is_taken_over_anew(file):
+    run("--add", "10.0.0.0/8", "--list", "deny")
+    ListEntry.objects.update(expires=timezone.now() - dt.timedelta(hours=1))
+    source = file("10.0.0.0/8\n")
+
+    assert "1 would be added" in run("--import", source, "--list", "deny", "--dry-run")
+    assert "1 added, 0 removed; 1 on it" in run("--import", source, "--list", "deny")
+    assert ListEntry.objects.in_force().get().value == "10.0.0.0/8"
 
 
 def test_what_does_not_fit_a_row_is_refused_before_anything_is_done(file):

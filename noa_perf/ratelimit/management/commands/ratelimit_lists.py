@@ -140,7 +140,7 @@ def _rows(client: Client, listed: str) -> Any:
 
 
 def _total(listed: str) -> int:
-    return ListEntry.objects.filter(list=listed).count()
+    return ListEntry.objects.in_force().filter(list=listed).count()
 
 
 def _lines(source: str) -> list[str]:
