@@ -237,9 +237,11 @@ def _by_endpoint(request: HttpRequest) -> str:
     match = getattr(request, "resolver_match", None)
     if match is None:
         return f"endpoint:{NOWHERE}"
-    # A page in ten languages is one endpoint.
+    # A page in ten languages is one endpoint, and its route may be translated.
+    if match.url_name:
+        return f"endpoint:{keys.safe(match.view_name)}"
     route = (match.route or "").removeprefix(f"{get_language()}/")
-    return f"endpoint:{keys.join((match.view_name or '', route))}"
+    return f"endpoint:{keys.join((match.view_name, route))}"
 
 
 def _by_method(request: HttpRequest) -> str:

@@ -9,9 +9,11 @@ import json
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
+from django.urls import resolve
 
 from noa_perf.ratelimit import registry
+from noa_perf.ratelimit.identity import identify
 from tests.servers import get
 from tests.servers.redis import Redis
 
@@ -103,10 +105,10 @@ def test_a_block_is_shown_and_taken_away(there):
 
 @pytest.mark.server
 def test_a_client_of_several_parts(there):
-    from noa_perf.ratelimit.keys import join
-
-    there.hit(registry.policy("login"), join(["ip:203.0.113.7", "endpoint:admin/login/"]))
-    said = run("ratelimit_status", "203.0.113.7", "endpoint:admin/login/", "--policy", "login")
+    policy, asked = registry.policy("login"), RequestFactory().get("/admin/login/", REMOTE_ADDR="203.0.113.7")
+    asked.resolver_match = resolve("/admin/login/")
+    there.hit(policy, identify(policy.by, asked))
+    said = run("ratelimit_status", "203.0.113.7", "endpoint:admin:login", "--policy", "login")
     assert "4 of 5" in said
 
 

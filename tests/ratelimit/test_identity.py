@@ -234,9 +234,19 @@ def test_an_endpoint_is_the_route_and_never_the_path():
     bare.resolver_match = ResolverMatch(broken, (), {})
     assert identify("endpoint", bare) == f"endpoint:{keys.join((f'{__name__}.broken', ''))}"
     with translation.override("de"):
-        german = at("/de/item/", "de/item/", "item")
+        german = at("/de/artikel/", "de/artikel/", "shop", "item")
     with translation.override("en"):
-        assert at("/en/item/", "en/item/", "item") == german
+        assert at("/en/item/", "en/item/", "shop", "item") == german == "endpoint:shop:item"
+
+
+def test_a_route_without_a_name_is_one_in_every_language():
+    def at(language: str) -> str | None:
+        request = asked()
+        request.resolver_match = ResolverMatch(broken, (), {}, route=f"{language}/item/")
+        with translation.override(language):
+            return identify("endpoint", request)
+
+    assert at("de") == at("en") == f"endpoint:{keys.join((f'{__name__}.broken', 'item/'))}"
 
 
 def test_a_method_is_one_of_few():
