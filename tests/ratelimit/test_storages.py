@@ -151,6 +151,15 @@ def test_shadow_mode_denies_nothing_and_counts(limiter):
     assert (outcomes["allowed"], outcomes["shadowed"], outcomes["denied"]) == (1, 4, 0)
 
 
+def test_shadow_mode_charges_what_would_have_passed(limiter):
+    shadow, real = policy(["1/d", "5/h"], shadow=True), policy("2/d")
+    for charges in ([Charge(shadow, "a"), Charge(real, "b")], [Charge(shadow, "b"), Charge(real, "b")]):
+        limiter.reset(real, "b")
+        assert [bool(limiter.decide(charges)) for _ in range(4)] == [True, True, False, False]
+        assert [one.remaining for one in limiter.status(shadow, charges[0].client).verdicts] == [0, 4]
+    assert not getattr(limiter.storage, "guard", None) or not limiter.storage.guard.failures
+
+
 def test_a_test_charges_nothing(limiter):
     own = policy("2/d")
     assert limiter.test(own, "a", 2).allowed

@@ -101,10 +101,11 @@ class MemoryStorage(Storage):
             ]
             for part in parts:
                 self._ask(part, now)
-            agree = all(part.allowed or part.policy.shadow for part in parts)
+            refusing = {(part.policy, part.client) for part in parts if not part.allowed}
+            agreed = all(policy.shadow for policy, _ in refusing)
             if what != "test":
                 for part in parts:
-                    self._change(what, part, now, all_agree=agree)
+                    self._change(what, part, now, passes=agreed and (part.policy, part.client) not in refusing)
             return [self._verdict(part, now) for part in parts]
 
     async def arun(self, what: What, charges: Sequence[Charge]) -> list[Verdict]:
@@ -168,9 +169,9 @@ class MemoryStorage(Storage):
         part.admits = part.new is not None
         part.allowed = part.admits and not part.blocked
 
-    def _change(self, what: What, part: _Part, now: int, *, all_agree: bool) -> None:
+    def _change(self, what: What, part: _Part, now: int, *, passes: bool) -> None:
         arithmetic = part.limit.arithmetic
-        if what == "hit" and not (all_agree and part.allowed):
+        if what == "hit" and not passes:
             return
         if what == "take":
             part.cost = min(part.cost, arithmetic.figures(part.state, now, 0, True).remaining)

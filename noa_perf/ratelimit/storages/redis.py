@@ -138,13 +138,14 @@ class RedisStorage(Storage):
         for own in _by_client(asked):
             reply = yield self._packed("test" if refused else what, own)
             verdicts = _verdicts(own, reply)
-            if what == "hit" and not refused:
-                charged.append(([one for one, said in zip(own, verdicts, strict=True) if said.allowed], reply[0]))
-                refused = not agreed(verdicts)
+            refused = refused or (what == "hit" and not agreed(verdicts))
+            refusing = {said.policy for said in verdicts if not said.allowed}
+            had = [one for one in own if one.policy not in refusing]
+            if had and not refused:
+                charged.append((had, reply[0]))
             found.update(zip(own, verdicts, strict=True))
         if refused:
-            *before, _ = charged
-            for others, at in before:
+            for others, at in charged:
                 found.update((yield from self._give_back(others, at)))
         return [found[one] for one in asked]
 

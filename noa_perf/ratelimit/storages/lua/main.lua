@@ -13,25 +13,25 @@ local limits, agreed, place = {}, true, 0
 for _, charge in ipairs(charges) do
     place = place + 1
     local cost, shadow, blocked = charge[1], charge[2], math.max(0, (tonumber(kept[place] or 0) or 0) - now)
+    charge.blocked, charge.passes = blocked, blocked == 0
     for i = 3, #charge do
         place = place + 1
         local key, a = KEYS[place], charge[i]
         local algorithm = algorithms[a[5]]
         local state = algorithm.read(kept[place], now, a, key)
         local admits = algorithm.admits(state, now, cost, a)
-        if not shadow and not (admits and blocked == 0) then
-            agreed = false
-        end
+        charge.passes = charge.passes and admits
         limits[#limits + 1] = {
-            key = key, a = a, algorithm = algorithm, cost = cost, blocked = blocked, state = state, admits = admits,
+            charge = charge, key = key, a = a, algorithm = algorithm, state = state, admits = admits,
         }
     end
+    agreed = agreed and (shadow or charge.passes)
 end
 
 local reply = {now}
 for _, limit in ipairs(limits) do
-    local key, a, algorithm, cost = limit.key, limit.a, limit.algorithm, limit.cost
-    local blocked, state, admits = limit.blocked, limit.state, limit.admits
+    local charge, key, a, algorithm = limit.charge, limit.key, limit.a, limit.algorithm
+    local cost, blocked, state, admits = charge[1], charge.blocked, limit.state, limit.admits
     if what == 'take' or what == 'give' then
         admits = true
     end
@@ -41,7 +41,7 @@ for _, limit in ipairs(limits) do
     if cost > 0 then
         if what == 'give' then
             algorithm.give(key, state, now, cost, a, at)
-        elseif what == 'take' or (what == 'hit' and agreed and admits and blocked == 0) then
+        elseif what == 'take' or (what == 'hit' and agreed and charge.passes) then
             algorithm.take(key, state, now, cost, a)
         end
     end
