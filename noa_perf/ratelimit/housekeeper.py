@@ -64,7 +64,12 @@ class Housekeeper:
                 self._is_running = True
                 wake = threading.Event()
                 held = weakref.ref(self, lambda _: wake.set())
-                threading.Thread(target=_work, args=(held, wake), name="noa_perf.ratelimit", daemon=True).start()
+                thread = threading.Thread(target=_work, args=(held, wake), name="noa_perf.ratelimit", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # too many threads, or the interpreter ends; the next request tries again
+                    self._is_running = False
+                    logger.debug("noa_perf.ratelimit: the housekeeper's thread could not be started (%s)", error)
 
     def tick(self) -> bool:
         """Do all that is due; tell whether to go on. Raises nothing."""

@@ -227,6 +227,19 @@ def test_the_first_request_starts_one_thread_and_it_ends_with_its_owner(clock, l
     until(lambda: own.housekeeper.ticks >= 2, "the second tick")
 
 
+def test_where_no_thread_can_be_started_the_next_request_tries_again(clock, live, monkeypatch):
+    own = abuse(clock, refresh_seconds=0.1)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", full)
+        assert visit(own) is None
+    visit(own)
+    until(lambda: own.housekeeper.ticks, "the first tick")
+
+
+def full(thread):
+    raise RuntimeError("can't start new thread")
+
+
 def test_it_ends_when_the_app_is_switched_off(clock, live, settings):
     own = abuse(clock, refresh_seconds=0.1)
     visit(own)
