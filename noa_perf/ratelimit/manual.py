@@ -100,7 +100,7 @@ def erase(client: Client, *, dry: bool = False) -> Erased:
     bans = Ban.objects.filter(client__in=[name.text for name in names])
     entries = ListEntry.objects.filter(kind=client.kind, value__in=[name.value for name in names])
     if dry:
-        return Erased(bans.count(), entries.count())
+        return Erased(bans.count(), entries.count(), sum(_counted(name.text) for name in names))
     counters = sum(map(_erase_live, names))
     found = Erased(bans.delete()[0], entries.delete()[0], counters)
     audit.note("erased what was kept of somebody:", f"{found.bans} bans, {found.entries} list entries")
@@ -130,8 +130,9 @@ def erase_all(*, dry: bool = False) -> Erased:
 
 
 def _erase_live(client: Client) -> int:
+    counters = _reset(client.text)
     _released(client)
-    return _reset(client.text)
+    return counters
 
 
 def _released(client: Client) -> bool:
@@ -154,7 +155,14 @@ def _refreshed() -> Any:
 
 
 def _reset(client: str) -> int:
-    limiter = registry.limiter()
-    policies: list[Policy] = [*registry.known().values()]
-    policies += [rule.policy for rule in abuse.current().rules if rule.policy is not None]
-    return sum(bool(limiter.reset(policy, client)) for policy in policies)
+    return sum(bool(registry.limiter().reset(policy, client)) for policy in _policies())
+
+
+def _counted(client: str) -> int:
+    told = (registry.limiter().status(policy, client).verdicts for policy in _policies())
+    return sum(any(one.reset_after or not one.allowed for one in verdicts) for verdicts in told)
+
+
+def _policies() -> list[Policy]:
+    rules = (rule.policy for rule in abuse.current().rules)
+    return [*registry.known().values(), *(policy for policy in rules if policy is not None)]

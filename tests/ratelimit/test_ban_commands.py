@@ -133,13 +133,15 @@ def test_erases_all_that_is_kept_of_one():
     abuse.current().bans.ban("ip:203.0.113.7", Terms("pot", 60.0))
     for value in ("203.0.113.7/32", "203.0.113.8/32"):
         ListEntry.objects.create(list="allow", kind="network", value=value, reason="x")
-    policy = registry.policy("all")
-    for _ in range(5):
-        registry.limiter().hit(policy, "ip:203.0.113.7")
+    policy, (rule,) = registry.policy("all"), abuse.current().rules
+    assert rule.policy is not None
+    for one in [*[policy] * 5, rule.policy]:
+        registry.limiter().hit(one, "ip:203.0.113.7")
 
+    planned = json.loads(run("erase", "--ip", "203.0.113.7", "--format", "json", "--dry-run"))
     report = json.loads(run("erase", "--ip", "203.0.113.7", "--format", "json"))
 
-    assert report["erased"] == {"bans": 1, "entries": 1, "counters": 1}
+    assert report["erased"] == planned["erased"] == {"bans": 1, "entries": 1, "counters": 2}
     assert registry.limiter().hit(policy, "ip:203.0.113.7")
     assert Ban.objects.get().client == "ip:203.0.113.8"
     assert ListEntry.objects.get().value == "203.0.113.8/32"
