@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # it imports models, which need Django set up
 
 TIMES = 50
 """As often as one visitor."""
-INTERVAL = 0.25
+INTERVAL = 0.5
 """Seconds between two requests of a visitor."""
-EACH = 40
+EACH = 24
 """Requests of each visitor."""
 WARM_UP = 4
 """Requests of each visitor before anything is measured."""
