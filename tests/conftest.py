@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import django
 import hypothesis
 import pytest
+from django.utils import translation
 
 pytest_plugins = ["pytester"]
 
@@ -21,6 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
     found = "{}.{}".format(*django.VERSION)
     if expected and expected != found:
         raise pytest.UsageError(f"this run is about Django {expected}, but Django {found} is installed")
+
+
+@pytest.fixture(autouse=True)
+def _language() -> Iterator[None]:
+    """Leave no language behind that a test's middleware found out."""
+    yield
+    translation.deactivate()
 
 
 def pytest_report_header() -> str:

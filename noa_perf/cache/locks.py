@@ -104,10 +104,14 @@ class _Lock:
         except Unavailable as error:
             return self._take_alone(token, error.kind)
         locks.told = False
+        if taken:
+            locks.taken_in_redis(self.name, token, self.timeout)
         return bool(taken)
 
     def _take_alone(self, token: str, why: str) -> bool:
         locks = self._stack.locks
+        if not locks.take(self.name, token, self.timeout):
+            return False
         locks.taken += 1
         if not locks.told:
             locks.told = True
@@ -116,7 +120,7 @@ class _Lock:
                 "for now. Logged once."
             )
             logger.warning(message, self._stack.alias, why)
-        return locks.take(self.name, token, self.timeout)
+        return True
 
     def _give(self, token: str) -> Story[bool]:
         alone = self._stack.locks.give(self.name, token)

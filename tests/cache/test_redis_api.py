@@ -514,6 +514,20 @@ def test_a_lock_taken_while_redis_was_away_holds_when_it_is_back():
 
 
 @pytest.mark.server
+def test_a_lock_that_this_process_holds_is_not_taken_again_when_redis_goes_away():
+    server = get(Redis)
+    with Proxy(server.ports["primary"]) as proxy:
+        cache = made(f"redis://127.0.0.1:{proxy.port}", breaker={"failures": 1, "cooldown": 0.01, "max_cooldown": 0.01})
+        lock = cache.lock("job", timeout=10)
+        assert lock.acquire()
+        proxy.refuse()
+        proxy.sever()
+        assert not cache.lock("job").acquire(blocking=False)
+        assert lock.release()
+        assert cache.lock("job", timeout=10).acquire(blocking=False)
+
+
+@pytest.mark.server
 def test_a_lock_without_end_that_was_given_back_while_redis_was_away_is_free_later():
     server = get(Redis)
     with Proxy(server.ports["primary"]) as proxy:

@@ -27,6 +27,7 @@ class LocalLocks:
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, tuple[str, float]] = {}
+        self._elsewhere: dict[str, tuple[str, float]] = {}
 
     def holder(self, name: str) -> str:
         """Return the token of who holds ``name``, or nothing."""
@@ -36,14 +37,21 @@ class LocalLocks:
     def take(self, name: str, token: str, seconds: float | None) -> bool:
         """Take ``name`` for ``seconds`` (None: until it is given back), if nobody holds it; tell whether that was."""
         with self._lock:
-            if self.holder(name):
+            if self.holder(name) or self._elsewhere.get(name, ("", 0.0))[1] > self._now():
                 return False
             self._held[name] = token, self._until(seconds)
             return True
 
+    def taken_in_redis(self, name: str, token: str, seconds: float | None) -> None:
+        """Note that this process holds ``name`` already, so that none of its threads takes it when Redis goes away."""
+        with self._lock:
+            self._elsewhere[name] = token, self._until(seconds)
+
     def give(self, name: str, token: str) -> bool:
         """Give ``name`` back; tell whether it was held with this token."""
         with self._lock:
+            if self._elsewhere.get(name, ("", 0.0))[0] == token:
+                del self._elsewhere[name]
             mine = self.holder(name) == token
             if mine:
                 del self._held[name]
@@ -52,12 +60,15 @@ class LocalLocks:
     def extend(self, name: str, token: str, seconds: float, *, anew: bool) -> bool:
         """Let it be held ``seconds`` longer, or ``anew`` for as many from now; tell whether it was held so."""
         with self._lock:
-            if self.holder(name) != token:
-                return False
-            until = self._held[name][1]
-            if anew or until < FOREVER:
-                self._held[name] = token, (self._now() if anew else until) + seconds
-            return anew or until < FOREVER
+            self._extend(self._elsewhere, name, token, seconds, anew)
+            return self.holder(name) == token and self._extend(self._held, name, token, seconds, anew)
+
+    def _extend(self, held: dict[str, tuple[str, float]], name: str, token: str, seconds: float, anew: bool) -> bool:
+        mine, until = held.get(name, ("", 0.0))
+        if mine != token or not (anew or until < FOREVER):
+            return False
+        held[name] = token, (self._now() if anew else until) + seconds
+        return True
 
     def _until(self, seconds: float | None) -> float:
         return FOREVER if seconds is None else self._now() + seconds
