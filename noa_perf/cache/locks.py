@@ -104,9 +104,10 @@ class _Lock:
         except Unavailable as error:
             return self._take_alone(token, error.kind)
         locks.told = False
-        if taken:
-            locks.taken_in_redis(self.name, token, self.timeout)
-        return bool(taken)
+        if not taken or locks.taken_in_redis(self.name, token, self.timeout):
+            return bool(taken)
+        yield from self._give(token)
+        return False
 
     def _take_alone(self, token: str, why: str) -> bool:
         locks = self._stack.locks

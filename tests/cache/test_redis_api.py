@@ -17,6 +17,7 @@ from redis.exceptions import LockError
 from noa_perf.cache.backend import TieredCache
 from noa_perf.cache.exceptions import LockNotTaken
 from noa_perf.cache.locks import AsyncLock
+from noa_perf.cache.tiers.locks import LocalLocks
 from noa_perf.core.clock import ManualClock
 from tests.cache import sites
 from tests.cache.sites import bare, made
@@ -525,6 +526,15 @@ def test_a_lock_that_this_process_holds_is_not_taken_again_when_redis_goes_away(
         assert not cache.lock("job").acquire(blocking=False)
         assert lock.release()
         assert cache.lock("job", timeout=10).acquire(blocking=False)
+
+
+def test_of_two_that_take_a_lock_in_redis_and_alone_one_gets_it():
+    locks = LocalLocks()
+    assert locks.take("job", "alone", 10)
+    assert not locks.taken_in_redis("job", "redis", 10)
+    assert locks.give("job", "alone")
+    assert locks.taken_in_redis("job", "redis", 10)
+    assert not locks.take("job", "alone", 10)
 
 
 @pytest.mark.server

@@ -225,12 +225,12 @@ def test_a_sites_own_pool_is_used_and_redis_pys_gives_way_to_ours(server):
 
 
 def test_connections_are_bounded_and_the_wait_for_one_too(server):
-    options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.05}}
+    options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.5}}
     found = Clients(parse(server.urls()["primary"], options))
     pool = found.get().connection_pool
     held = pool.get_connection()
     for ask in (lambda: found.get().get("nobody's"), lambda: fast_get(found.get(), b"k")):
-        with pytest.raises(PoolBusy, match=r"All 1 connections to Redis were in use for 0\.05 s; raise max_"):
+        with pytest.raises(PoolBusy, match=r"All 1 connections to Redis were in use for 0\.5 s; raise max_"):
             ask()
     threading.Timer(0.02, pool.release, [held]).start()
     assert found.get().get("nobody's") is None

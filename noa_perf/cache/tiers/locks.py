@@ -42,10 +42,16 @@ class LocalLocks:
             self._held[name] = token, self._until(seconds)
             return True
 
-    def taken_in_redis(self, name: str, token: str, seconds: float | None) -> None:
-        """Note that this process holds ``name`` already, so that none of its threads takes it when Redis goes away."""
+    def taken_in_redis(self, name: str, token: str, seconds: float | None) -> bool:
+        """Note that this process holds ``name``, so that none of its threads takes it when Redis goes away.
+
+        Tell whether that stands: not where one of them did so while Redis answered.
+        """
         with self._lock:
+            if self.holder(name) not in {"", token}:
+                return False
             self._elsewhere[name] = token, self._until(seconds)
+            return True
 
     def give(self, name: str, token: str) -> bool:
         """Give ``name`` back; tell whether it was held with this token."""
