@@ -1,0 +1,1 @@
+"""Connections that are cheap, clean, counted and never lost."""

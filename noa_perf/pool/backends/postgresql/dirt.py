@@ -1,0 +1,57 @@
+"""What statements leave behind in a session of PostgreSQL, and what takes it away again."""
+
+from __future__ import annotations
+
+import re
+
+from noa_perf.pool.backends.statements import Judge
+
+SETTINGS, TEMPORARY, LOCKS, CHANNELS, PREPARED, CURSORS, ANYTHING = (1 << n for n in range(7))
+
+CURES = {
+    SETTINGS: "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
+    TEMPORARY: "DISCARD TEMP",
+    LOCKS: "SELECT pg_advisory_unlock_all()",
+    CHANNELS: "UNLISTEN *",
+    PREPARED: "DEALLOCATE ALL",
+    CURSORS: "CLOSE ALL",
+}
+EVERYTHING = "DISCARD ALL"
+
+_LOCAL = re.compile(r"set\s+(?:local|transaction|constraints)\b")
+_TEMPORARY = re.compile(r"create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?\b")
+_INTO = re.compile(r"\binto\s+temp(?:orary)?\b")
+
+
+def _judge(word: str, part: str) -> int:
+    flags = _BY_WORD.get(word, lambda _: 0)(part)
+    if "advisory" in part and "lock" in part and "xact" not in part:
+        flags |= LOCKS
+    if "set_config" in part:
+        flags |= SETTINGS
+    if "pg_temp." in part or (word in {"select", "with"} and _INTO.search(part)):
+        flags |= TEMPORARY
+    return flags
+
+
+_BY_WORD = {
+    "set": lambda part: 0 if _LOCAL.search(part) else SETTINGS,
+    "reset": lambda _: SETTINGS,
+    "create": lambda part: TEMPORARY if _TEMPORARY.search(part) else 0,
+    "listen": lambda _: CHANNELS,
+    "prepare": lambda part: 0 if re.search(r"prepare\s+transaction\b", part) else PREPARED,
+    "declare": lambda part: CURSORS if "with hold" in part else 0,
+    "discard": lambda _: SETTINGS,
+    "do": lambda _: ANYTHING,
+    "call": lambda _: ANYTHING,
+    "load": lambda _: ANYTHING,
+}
+
+judge = Judge(_judge)
+
+
+def cure(flags: int) -> str:
+    """Return the statements that take away what ``flags`` name, to be sent at once."""
+    if flags & ANYTHING:
+        return EVERYTHING  # which is not to be sent with others
+    return "; ".join(sql for flag, sql in CURES.items() if flags & flag)

@@ -1,0 +1,181 @@
+"""Opens, checks, tidies and closes psycopg's connections on behalf of a pool."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from django.utils.module_loading import import_string
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
+
+from noa_perf.pool.backends import sockets
+from noa_perf.pool.backends.postgresql import dirt
+from noa_perf.pool.options import PoolOptions
+
+_OK, _IDLE, _OFF = ConnStatus.OK, TransactionStatus.IDLE, PipelineStatus.OFF
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "not yet accepting",
+    "not accepting connections",
+    "recovery mode",
+    "too many clients",
+    "too many connections",
+    "connection slots",
+    "administrator command",
+)
+"""What PostgreSQL says, with FATAL, where it is worth asking again; libpq does not tell the code of a refusal."""
+
+
+class Untidy(Exception):
+    """A connection is in the middle of something that cannot be ended from here."""
+
+
+class PostgresDriver:
+    """The connections of one alias."""
+
+    def __init__(self, make: Callable[[], Any], options: PoolOptions) -> None:
+        """Open connections through the wrappers that ``make`` returns."""
+        self._make = make
+        self._options = options
+        self._always = dirt.ANYTHING if options.reset == "always" and not options.pgbouncer else 0
+        self._never = options.reset == "never" or options.pgbouncer
+        self.isolation_level: Any = None
+
+    def open(self, seconds: float) -> psycopg.Connection[Any]:
+        """Return a connection as Django sets one up: time zone, role, isolation."""
+        wrapper = self._make()
+        wrapper.check_settings()
+        params = wrapper.get_connection_params()
+        params["connect_timeout"] = min(int(params.get("connect_timeout", 60)), max(2, math.ceil(seconds)))
+        if self._options.password is not None:
+            params["password"] = _ask(self._options.password)
+        wrapper.connection = wrapper.get_new_connection(params)
+        try:
+            wrapper.connection.noa_dirt = 0
+            wrapper.connection.noa_named = []
+            wrapper.set_autocommit(wrapper.settings_dict["AUTOCOMMIT"])
+            wrapper.init_connection_state()
+        except BaseException:
+            wrapper.connection.close()
+            raise
+        return self._adopt(wrapper)
+
+    def _adopt(self, wrapper: Any) -> psycopg.Connection[Any]:
+        connection, wrapper.connection = wrapper.connection, None
+        self.isolation_level = wrapper.isolation_level
+        connection.noa_initial = (connection.isolation_level, connection.read_only, connection.deferrable)
+        connection.noa_autocommit = connection.autocommit
+        connection.noa_poll = sockets.watch(connection.pgconn.socket)
+        connection.noa_dirt = self._always
+        return connection  # type: ignore[no-any-return]
+
+    def close(self, connection: psycopg.Connection[Any]) -> None:
+        """Close it; what is under way is cut off."""
+        with suppress(psycopg.Error):
+            if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                sockets.cut(connection.pgconn.socket)
+        with suppress(psycopg.Error):
+            connection.close()
+
+    def alive(self, connection: Any) -> bool:
+        """Tell by the socket: one that the server closed can be read. So can one with a notification, so read it."""
+        pgconn = connection.pgconn
+        if pgconn.status != _OK:
+            return False
+        poll = connection.noa_poll.poll
+        if not poll(0):
+            return True
+        try:
+            while poll(0):
+                pgconn.consume_input()
+        except psycopg.Error:
+            return False
+        return bool(pgconn.status == _OK)
+
+    def ping(self, connection: Any, seconds: float) -> bool:
+        """Tell by an empty statement, without psycopg, which would wait for as long as TCP does."""
+        deadline = time.monotonic() + seconds
+        pgconn = connection.pgconn
+        try:
+            pgconn.send_query(b"")
+            pgconn.flush()
+            while pgconn.is_busy():
+                left = deadline - time.monotonic()
+                if left <= 0 or not connection.noa_poll.poll(left * 1_000):
+                    return False
+                pgconn.consume_input()
+            return _all_well(pgconn)
+        except psycopg.Error:
+            return False
+
+    def tidy(self, connection: Any) -> tuple[str, ...]:
+        """Roll back what is open, and take away what the session's statements left behind."""
+        found: list[str] = []
+        pgconn = connection.pgconn
+        if pgconn.transaction_status != _IDLE:
+            self._roll_back(connection)
+            found.append("transaction")
+        if connection.noa_named:
+            found += self._close_cursors(connection)
+        if connection.autocommit is not connection.noa_autocommit:
+            connection.autocommit = connection.noa_autocommit
+        if (connection.isolation_level, connection.read_only, connection.deferrable) != connection.noa_initial:
+            connection.isolation_level, connection.read_only, connection.deferrable = connection.noa_initial
+            found.append("isolation")
+        if connection.noa_dirt and not self._never:
+            self._reset(connection)
+            found.append("session")
+        return tuple(found)
+
+    def disown(self, connection: Any) -> None:
+        """Cut it off from the parent's server."""
+        with suppress(psycopg.Error):
+            sockets.disown(connection.pgconn.socket)
+
+    def transient(self, error: Exception) -> bool:
+        """Tell by the words: what is no FATAL comes from the network."""
+        if not isinstance(error, psycopg.OperationalError):
+            return False
+        text = str(error)
+        return "FATAL" not in text or any(words in text for words in _PASSING)
+
+    def _roll_back(self, connection: Any) -> None:
+        pgconn = connection.pgconn
+        if pgconn.transaction_status not in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+            raise Untidy("a statement is under way")
+        if pgconn.pipeline_status != _OFF:
+            raise Untidy("a pipeline is open")
+        connection.rollback()
+
+    def _close_cursors(self, connection: Any) -> list[str]:
+        left = [cursor for cursor in connection.noa_named if not cursor.closed]
+        for cursor in left:
+            cursor.close()
+        connection.noa_named.clear()
+        return ["cursor"] if left else []
+
+    def _reset(self, connection: Any) -> None:
+        cure = dirt.cure(connection.noa_dirt)
+        autocommit = connection.autocommit
+        connection.autocommit = True
+        connection.execute(cure)
+        wrapper = self._make()
+        wrapper._configure_connection(connection)
+        connection.autocommit = autocommit
+        connection.noa_dirt = self._always
+
+
+def _all_well(pgconn: Any) -> bool:
+    well = True
+    while (result := pgconn.get_result()) is not None:
+        well = well and result.status in {ExecStatus.EMPTY_QUERY, ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
+    return well and pgconn.status == _OK
+
+
+def _ask(password: str | Callable[[], str]) -> str:
+    return (import_string(password) if isinstance(password, str) else password)()

@@ -1,0 +1,195 @@
+"""What both engines share: Django's DatabaseWrapper, whose connection is lent by a pool for as long as it is open.
+
+To Django, ``connect`` opens a connection and ``close`` closes it; here they take one and give it back. The real ones
+are opened by a wrapper of their own that is thrown away, so that whatever Django does to a new connection is done once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.utils import InterfaceError, OperationalError
+from django.utils.asyncio import async_unsafe
+
+from noa_perf.core import conf
+from noa_perf.pool import options, registry
+from noa_perf.pool.backends.statements import only_reads
+from noa_perf.pool.core import Pool
+from noa_perf.pool.entry import Entry
+
+OPTION = "noa_pool"
+_IDENTITY = ("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE", "AUTOCOMMIT")
+
+
+class PooledWrapper(BaseDatabaseWrapper):
+    """A mixin before one of Django's wrappers."""
+
+    driver_class: ClassVar[Any]
+    """The pool's driver for this database."""
+
+    def __init__(self, settings_dict: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Take nothing yet."""
+        super().__init__(settings_dict, *args, **kwargs)
+        self._entry: Entry[Any] | None = None
+        self._pool: Pool[Any] | None = None
+        self._lender: Pool[Any] | None = None
+        self._last: Entry[Any] | None = None
+        self._identity: tuple[Any, ...] = ()
+        self._options: dict[str, Any] = {}
+
+    # Which pool
+
+    @property
+    def noa_pool(self) -> Pool[Any] | None:
+        """The pool of this alias as its settings are now; None where there is none to be."""
+        settings = self.settings_dict
+        identity = tuple([settings[name] for name in _IDENTITY])
+        stale = identity != self._identity or settings["OPTIONS"] != self._options
+        if stale or self._pool is None or self._pool.closed:
+            self._identity, self._options = identity, dict(settings["OPTIONS"])
+            self._pool = self._find_pool()
+        return self._pool
+
+    def _find_pool(self) -> Pool[Any] | None:
+        if self.alias == NO_DB_ALIAS or self._options.get(OPTION) is False or not conf.enabled("POOL"):
+            return None
+        return registry.pool(self._key(), self._make_pool)
+
+    def _key(self) -> Hashable:
+        return type(self), self.alias, self._identity, repr(sorted(self._options.items()))
+
+    def _make_pool(self) -> Pool[Any]:
+        loaded = options.load(self.alias, self.settings_dict["OPTIONS"].get(OPTION))
+        return Pool(self.alias, self.driver_class(self._unpooled, loaded), loaded)
+
+    def _unpooled(self) -> BaseDatabaseWrapper:
+        """Return a wrapper that opens real connections, with this one's settings."""
+        settings = {**self.settings_dict, "OPTIONS": {**self.settings_dict["OPTIONS"], OPTION: False}}
+        return type(self)(settings, self.alias)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return what Django passes to the driver, less what is ours."""
+        params: dict[str, Any] = super().get_connection_params()
+        params.pop(OPTION, None)
+        return params
+
+    def close_pool(self) -> None:
+        """Close this alias' pool: Django asks for it before it drops or copies a test database."""
+        if self.noa_pool is not None:
+            registry.close(self._key())
+            self._pool = None
+
+    # Taking
+
+    @async_unsafe
+    def connect(self) -> None:
+        """Take a connection from the pool; Django calls this where it has none."""
+        pool = self.noa_pool
+        if pool is None:
+            super().connect()
+            return
+        self.check_settings()
+        if self._entry is not None:
+            self._give_back()
+        entry = pool.acquire(weakref.ref(self), self._last)
+        self._last = entry
+        self._entry, self._lender, self.connection = entry, pool, entry.connection
+        self._as_new(pool)
+        connection_created.send(sender=self.__class__, connection=self)
+        self.run_on_commit = []
+
+    def _as_new(self, pool: Pool[Any]) -> None:
+        # As Django's connect() has it, for the next request finds the same wrapper.
+        self.in_atomic_block = self.needs_rollback = self.closed_in_transaction = self.errors_occurred = False
+        self.savepoint_ids = []
+        self.atomic_blocks = []
+        self.health_check_enabled = False
+        self.health_check_done = True
+        self.close_at = 0.0  # to be given back at the end of each request, whatever CONN_MAX_AGE is
+        self.autocommit = self.settings_dict["AUTOCOMMIT"]
+        self.isolation_level = pool.driver.isolation_level  # type: ignore[attr-defined]
+
+    # Giving back
+
+    def _close(self) -> None:
+        if self._entry is None:
+            super()._close()
+        else:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        entry, lender = self._entry, self._lender
+        self._entry = self._lender = self.connection = None
+        if entry is not None and lender is not None:
+            lender.release(entry)
+
+    def disowned(self) -> None:
+        """Forget a connection that is the parent's, in a child that was forked."""
+        self._entry = self._lender = self._pool = self.connection = None
+        if self.in_atomic_block:
+            self.closed_in_transaction = self.needs_rollback = True
+
+    # Losing
+
+    def close_if_health_check_failed(self) -> None:
+        """Look, before each statement outside a transaction, whether the connection is there, and take another if not.
+
+        That costs no round trip, and nothing was sent: it is as if the request had only now asked for one. A
+        connection whose session was changed is not replaced, for what was changed is gone with it.
+        """
+        if self._entry is None:
+            super().close_if_health_check_failed()
+        elif self._replaceable() and self._lost():
+            self._lose()
+
+    def read_again(self, statement: Any) -> bool:
+        """Tell whether a statement that failed may be sent again, on another connection, which is taken then.
+
+        Only one that reads may, outside a transaction, and only after its connection was lost.
+        """
+        if self._entry is None or not self._replaceable() or not only_reads(statement) or not self._lost():
+            return False
+        self._lose()
+        self.ensure_connection()
+        return True
+
+    def _replaceable(self) -> bool:
+        return not self.in_atomic_block and self.autocommit and not self.connection.noa_dirt
+
+    def _lost(self) -> bool:
+        return self._lender is not None and not self._lender.driver.alive(self.connection)
+
+    def _lose(self) -> None:
+        entry, lender = self._entry, self._lender
+        self._entry = self._lender = self.connection = None
+        if entry is not None and lender is not None:
+            lender.lost(entry)
+
+
+class Again:
+    """A mixin before Django's cursors: what only reads is sent once more where its connection was lost."""
+
+    db: Any
+    cursor: Any
+
+    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
+        try:
+            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+        except (OperationalError, InterfaceError):
+            if not self.db.read_again(sql):
+                raise
+        with self.db.wrap_database_errors:
+            self.cursor = self.db.create_cursor(getattr(self.cursor, "name", None))
+        return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+
+
+def refuse_both(wrapper: BaseDatabaseWrapper) -> None:
+    """Refuse Django's own pool beside ours."""
+    if wrapper.settings_dict["OPTIONS"].get("pool"):
+        path = f'DATABASES[{wrapper.alias!r}]["OPTIONS"]'
+        raise ImproperlyConfigured(f'{path} has "pool", Django\'s own. Remove it: this engine is a pool ("{OPTION}").')
