@@ -190,6 +190,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in args
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, arg) for arg in args)
+    if origin is Callable:
+        return callable(value)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(item, args[0]) for item in value)
     if origin in (dict, Mapping):
@@ -216,6 +218,8 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(repr(arg) for arg in args)
     if origin is tuple:
         return f"a list of {args[0].__name__}"
+    if origin is Callable:
+        return "a function"
     if origin in (dict, Mapping):
         return "a dict" if args[1] is Any else f"a dict of {args[0].__name__} to {args[1].__name__}"
     if origin in (types.UnionType, typing.Union):

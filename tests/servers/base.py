@@ -163,6 +163,20 @@ class Server:
             else:
                 return
 
+    def restart(self, role: str, how: signal.Signals = signal.SIGINT) -> None:
+        """End one process by ``how`` and start it again where it was; return when it answers."""
+        self.end(role, how)
+        self.begin(role, self.ports[role])
+
+    def end(self, role: str, how: signal.Signals = signal.SIGINT) -> None:
+        """End one process by ``how``, and wait until it is gone."""
+        os.kill(self.processes[role].pid, how)
+        self.processes.pop(role).wait(READY_WITHIN)
+
+    def begin(self, role: str, port: int) -> None:
+        """Start the process of ``role`` on ``port``; return when it answers."""
+        raise NotImplementedError
+
     def stop(self) -> None:
         """End all processes and wait for them; the folder goes with the watchdog."""
         for process in self.processes.values():
@@ -238,3 +252,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def processes_below(pid: int) -> list[int]:
+    """Return a process and all that it has begotten: SIGSTOP of a PostgreSQL's first one stops none of its others."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(folder.name))
+    found, todo = [], [pid]
+    while todo:
+        found.append(todo.pop())
+        todo += parents.get(found[-1], [])
+    return found

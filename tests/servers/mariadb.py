@@ -38,6 +38,9 @@ SITE = """
 """Whom the tests connect as: ``root`` may write on a replica as well."""
 
 
+SECURED = "'secured'@'127.0.0.1' IDENTIFIED BY 'first';"
+
+
 class Mariadb(Server):
     """A private pair; ``root`` and ``site`` have no password, from loopback only."""
 
@@ -62,16 +65,7 @@ class Mariadb(Server):
 
     def start(self) -> None:
         """Make both from nothing; the replica then replays what the primary has done from its first moment on."""
-        (self.folder / "mariadb.cnf").write_text(CONFIGURATION)
-        for number, role in enumerate(self.roles, 1):
-            self.run(
-                "mariadb-install-db",
-                "--no-defaults",
-                f"--datadir={self.folder / role}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            )
-            self._serve(role, "--server-id", str(number))
+        self._start_all()
         self.query(
             "replica",
             f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {self.ports['primary']}, "
@@ -80,6 +74,18 @@ class Mariadb(Server):
         self.query("replica", "SET GLOBAL read_only = 1; START SLAVE")
         self.query("primary", SITE)
         self.catch_up("replica")
+
+    def _start_all(self) -> None:
+        (self.folder / "mariadb.cnf").write_text(CONFIGURATION)
+        for role in self.roles:
+            self.run(
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={self.folder / role}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            )
+            self._serve(role)
 
     def urls(self) -> dict[str, str]:
         """Return a URL for each role."""
@@ -132,13 +138,15 @@ class Mariadb(Server):
         """Make a replica a primary of its own."""
         self.query(replica, "STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
 
-    def _serve(self, role: str, *arguments: str) -> None:
-        def start(port: int) -> None:
-            options = (f"--defaults-file={self.folder / 'mariadb.cnf'}", f"--datadir={self.folder / role}")
-            self.spawn(role, "mariadbd", *options, f"--port={port}", *arguments)
-            self.wait_until(lambda: self._answers(role), role)
+    def begin(self, role: str, port: int) -> None:
+        """Start the server of ``role`` on ``port``; return when it answers."""
+        options = (f"--defaults-file={self.folder / 'mariadb.cnf'}", f"--datadir={self.folder / role}")
+        number = str(self.roles.index(role) + 1)
+        self.spawn(role, "mariadbd", *options, f"--port={port}", "--server-id", number)
+        self.wait_until(lambda: self._answers(role), role)
 
-        self.settle(role, start)
+    def _serve(self, role: str) -> None:
+        self.settle(role, lambda port: self.begin(role, port))
 
     def _answers(self, role: str) -> bool:
         # Whoever has taken the port may be a MariaDB too.
@@ -146,3 +154,16 @@ class Mariadb(Server):
             return self.query(role, "SELECT @@datadir") == [(f"{self.folder / role}/",)]
         except RuntimeError:
             return False
+
+
+class MariadbAlone(Mariadb):
+    """One without a replica, for tests that stop it, fill it up or kill it."""
+
+    name = "mariadb-alone"
+    roles = ("primary",)
+
+    def start(self) -> None:
+        """Make it from nothing, with a user ``secured`` that needs a password."""
+        self._start_all()
+        self.query("primary", SITE)
+        self.query("primary", SITE.replace("'site'", "'secured'").replace("'secured'@'127.0.0.1';", SECURED, 1))

@@ -101,12 +101,13 @@ class Postgres(Server):
         """Make a standby a primary of its own."""
         self.query(standby, "SELECT pg_promote(true)")
 
-    def _serve(self, role: str) -> None:
-        def start(port: int) -> None:
-            self.spawn(role, "postgres", "-D", role, "-p", str(port))
-            self.wait_until(lambda: self._answers(role), role)
+    def begin(self, role: str, port: int) -> None:
+        """Start the server of ``role`` on ``port``; return when it answers."""
+        self.spawn(role, "postgres", "-D", role, "-p", str(port))
+        self.wait_until(lambda: self._answers(role), role)
 
-        self.settle(role, start)
+    def _serve(self, role: str) -> None:
+        self.settle(role, lambda port: self.begin(role, port))
 
     def _answers(self, role: str) -> bool:
         # Whoever has taken the port may be a PostgreSQL too.
@@ -114,3 +115,18 @@ class Postgres(Server):
             return self.query(role, "SHOW data_directory") == [(str(self.folder / role),)]
         except psycopg.OperationalError:
             return False
+
+
+class PostgresAlone(Postgres):
+    """One without standbys, for tests that stop it, fill it up or kill it."""
+
+    name = "postgres-alone"
+    roles = ("primary",)
+
+    def start(self) -> None:
+        """Make it, with a role ``secured`` that needs a password."""
+        super().start()
+        rules = self.folder / "primary" / "pg_hba.conf"
+        rules.write_text("host all secured 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        self.query("primary", "CREATE ROLE secured LOGIN PASSWORD 'first'")
+        self.query("primary", "SELECT pg_reload_conf()")

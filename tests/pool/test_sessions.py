@@ -1,0 +1,226 @@
+"""What a request does to its session leaves no trace for the next one, and a clean one pays nothing for that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from tests.pool.engines import Engine, Threads
+
+pytestmark = pytest.mark.server
+
+CHANGES = {
+    "postgresql": [
+        ("SET statement_timeout = 1234", "SHOW statement_timeout"),
+        ("/* route=x */ set Statement_Timeout to 1234", "SHOW statement_timeout"),
+        ("SELECT set_config('statement_timeout', '1234', false)", "SHOW statement_timeout"),
+        ("SELECT 1; SET statement_timeout = 1234", "SHOW statement_timeout"),
+        ("SET TIME ZONE 'Asia/Tokyo'", "SHOW timezone"),
+        ("RESET ALL", "SHOW timezone"),
+        ("DISCARD ALL", "SHOW timezone"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SHOW transaction_isolation"),
+        ("SET ROLE pg_read_all_data", "SELECT current_user"),
+        ("SET SESSION AUTHORIZATION pg_read_all_data", "SELECT session_user"),
+        ("SET search_path = pg_catalog", "SHOW search_path"),
+        ("CREATE TEMP TABLE t (x int)", "SELECT count(*) FROM pg_class WHERE relname = 't'"),
+        ("CREATE TEMPORARY VIEW t AS SELECT 1", "SELECT count(*) FROM pg_class WHERE relname = 't'"),
+        ("SELECT 1 AS x INTO TEMP t", "SELECT count(*) FROM pg_class WHERE relname = 't'"),
+        ("CREATE TABLE pg_temp.t (x int)", "SELECT count(*) FROM pg_class WHERE relname = 't'"),
+        ("SELECT pg_advisory_lock(42)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+        ("SELECT pg_try_advisory_lock_shared(42)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+        ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()"),
+        ("PREPARE p AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors"),
+        ("DO $$ BEGIN PERFORM set_config('statement_timeout', '1234', false); END $$", "SHOW statement_timeout"),
+        ("BEGIN", "SELECT now() = statement_timestamp()"),
+    ],
+    "mysql": [
+        ("SET SESSION max_statement_time = 12", "SELECT @@max_statement_time"),
+        ("/* route=x */ set max_statement_time = 12", "SELECT @@max_statement_time"),
+        ("SET time_zone = '+09:00'", "SELECT @@time_zone"),
+        ("SET sql_mode = 'ANSI'", "SELECT @@sql_mode"),
+        ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SELECT @@tx_isolation"),
+        ("SET foreign_key_checks = 0", "SELECT @@foreign_key_checks"),
+        ("SET @mine = 5", "SELECT @mine"),
+        ("SELECT @mine := 5", "SELECT @mine"),
+        ("SELECT 5 INTO @mine", "SELECT @mine"),
+        ("SELECT GET_LOCK('noa', 1)", "SELECT IS_USED_LOCK('noa') IS NULL"),
+        ("USE information_schema", "SELECT database()"),
+        ("BEGIN", "SELECT @@in_transaction"),
+        ("START TRANSACTION READ ONLY", "SELECT @@in_transaction"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "change", "look"),
+    [(vendor, change, look) for vendor, changes in CHANGES.items() for change, look in changes],
+    indirect=["vendor"],
+)
+def test_a_change_leaves_no_trace(engine: Callable[..., Engine], change: str, look: str) -> None:
+    one = engine(max_size=1)
+    before = one.ask(look)
+
+    def work() -> Any:
+        with one.connection.cursor() as cursor:
+            cursor.execute(change)
+        return one.scalar(look)
+
+    if "BEGIN" not in change:
+        changed = one.request(work)
+        if change not in {"RESET ALL", "DISCARD ALL"}:
+            assert changed != before, "the test changes nothing"
+    else:
+        one.request(work)
+    (backend,) = one.backends()
+    assert one.ask(look) == before
+    assert one.backends() == [backend], "the session was put in order, not replaced"
+
+
+def test_a_temporary_table_is_gone(engine: Callable[..., Engine]) -> None:
+    one = engine(max_size=1)
+    for _ in range(2):
+        one.ask("CREATE TEMPORARY TABLE mine (x int)")
+    assert len(one.backends()) == 1
+
+
+def test_what_goes_past_djangos_cursor_is_seen_too(engine: Callable[..., Engine], vendor: str) -> None:
+    one = engine(max_size=1)
+
+    def work() -> None:
+        one.connection.ensure_connection()
+        cursor = one.connection.connection.cursor()
+        cursor.execute("SET TIME ZONE 'Asia/Tokyo'" if vendor == "postgresql" else "SET time_zone = '+09:00'")
+        cursor.close()
+
+    look = "SHOW timezone" if vendor == "postgresql" else "SELECT @@time_zone"
+    before = one.ask(look)
+    one.request(work)
+    assert one.ask(look) == before
+
+
+def test_a_clean_request_pays_nothing(engine: Callable[..., Engine], vendor: str) -> None:
+    one = engine(max_size=1)
+    one.ask("CREATE TABLE kept (x int)")
+
+    def work() -> None:
+        with one.connection.cursor() as cursor:
+            cursor.execute("INSERT INTO kept VALUES (%s)", [1])
+            cursor.execute("SELECT * FROM kept WHERE x = %s", [1])
+            cursor.execute("UPDATE kept SET x = 2")
+
+    one.request(work)
+    (entry,) = one.pool.idle()
+    connection = entry.connection
+    if vendor == "postgresql":
+        before = _statements(one)
+        one.request(work)
+        assert _statements(one) - before == 3
+    else:
+        before = _questions(one)
+        one.request(work)
+        assert _questions(one) - before == 3 + 1  # the look itself
+    assert one.pool.figures.cleaned == {}
+    assert connection.noa_dirt == 0
+
+
+def _statements(one: Engine) -> int:
+    one.server.query("primary", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    sql = f"SELECT sum(calls) FROM pg_stat_statements JOIN pg_database d ON d.oid = dbid WHERE datname = '{one.name}'"
+    return int(one.server.query("primary", sql)[0][0])
+
+
+def _questions(one: Engine) -> int:
+    def look() -> int:
+        with one.connection.cursor() as cursor:
+            cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+            return int(cursor.fetchone()[1])
+
+    return int(one.request(look))
+
+
+def test_an_open_transaction_is_rolled_back_and_told(
+    engine: Callable[..., Engine], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "noa_perf.pool")
+    one = engine(max_size=1)
+    one.ask("CREATE TABLE kept (x int)")
+
+    def work() -> None:
+        one.connection.set_autocommit(False)
+        one.scalar("INSERT INTO kept VALUES (1)")
+
+    one.request(work)
+    assert one.ask("SELECT count(*) FROM kept") == 0
+    assert one.pool.figures.cleaned["transaction"] == 1
+    assert len(one.backends()) == 1
+    assert "test_sessions.py" in caplog.records[0].getMessage()
+
+
+def test_a_committed_transaction_stays(engine: Callable[..., Engine]) -> None:
+    one = engine(max_size=1)
+    one.ask("CREATE TABLE kept (x int)")
+
+    def work() -> None:
+        with transaction.Atomic(one.alias, True, False):
+            one.scalar("INSERT INTO kept VALUES (1)")
+
+    from django.db import connections
+
+    before = connections[one.alias]
+    connections[one.alias] = one.connection
+    try:
+        one.request(work)
+    finally:
+        connections[one.alias] = before
+    assert one.ask("SELECT count(*) FROM kept") == 1
+    assert one.pool.figures.cleaned == {}
+
+
+def test_reset_always_undoes_what_a_function_did(engine: Callable[..., Engine], vendor: str) -> None:
+    one = engine(max_size=1, reset="always")
+    if vendor == "postgresql":
+        one.ask(
+            "CREATE FUNCTION sly() RETURNS int LANGUAGE sql AS "
+            "$$ SELECT length(set_config('statement_timeout', '1234', false)) $$"
+        )
+        change, look = "SELECT sly()", "SHOW statement_timeout"
+    else:
+        one.ask("CREATE FUNCTION sly() RETURNS int NO SQL BEGIN SET max_statement_time = 12; RETURN 1; END")
+        change, look = "SELECT sly()", "SELECT @@max_statement_time"
+    before = one.ask(look)
+    one.ask(change)
+    assert one.ask(look) == before
+
+
+def test_reset_never_leaves_it(engine: Callable[..., Engine], vendor: str) -> None:
+    one = engine(max_size=1, reset="never")
+    change, look = ("SET statement_timeout = 1234", "SHOW statement_timeout")
+    if vendor == "mysql":
+        change, look = ("SET max_statement_time = 12", "SELECT @@max_statement_time")
+    before = one.ask(look)
+    one.ask(change)
+    assert one.ask(look) != before
+
+
+def test_many_at_once_never_see_each_other(engine: Callable[..., Engine], vendor: str) -> None:
+    one = engine(max_size=3)
+    look = "SHOW statement_timeout" if vendor == "postgresql" else "SELECT @@max_statement_time"
+    change = "SET statement_timeout = 1234" if vendor == "postgresql" else "SET max_statement_time = 12"
+    before = one.ask(look)
+
+    def work() -> None:
+        for number in range(20):
+            if number % 2:
+                one.ask(change)
+            else:
+                assert one.ask(look) == before
+
+    threads = Threads()
+    threads.start(work, 8)
+    threads.join()
+    assert len(one.backends()) <= 3
