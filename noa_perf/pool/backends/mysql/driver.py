@@ -96,6 +96,9 @@ class MysqlDriver:
         return tuple(found)
 
     def _begin_anew(self, connection: Any) -> None:
+        if not self.alive(connection):
+            # The client library writes into memory that is no longer its own, where the connection is gone.
+            raise MySQLdb.OperationalError(2006, "The connection is gone.")
         connection.change_user(*connection.noa_login)
         charset, collation, sql_mode = connection.noa_modes
         if charset:
