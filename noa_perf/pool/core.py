@@ -440,18 +440,18 @@ class Pool(Generic[C]):
     # Whoever does not give back
 
     def reap(self) -> None:
-        """Take back what threads hold that have ended."""
+        """Take back what is held by threads that have ended, and for holders that nobody knows any more."""
         now = self._now()
         with self._lock:
             if now - self._reaped_at < REAP_EVERY:
                 return
             self._reaped_at = now
-            dead = [entry for entry in self._entries if leaks.gone(entry.owner)]
+            dead = [entry for entry in self._entries if leaks.gone(entry)]
             self.figures.orphans += len(dead)
             for entry in dead:
                 entry.owner = threading.current_thread()  # nobody else takes it back meanwhile
         for entry in dead:
-            self._tell_once("a thread ended and left its connection, which was taken back", entry)
+            self._tell_once("nobody gave a connection back whose owner is gone; it was taken back", entry)
             self.release(entry)
 
     def _settle(self, entry: Entry[C], now: float) -> None:
@@ -471,7 +471,7 @@ class Pool(Generic[C]):
         found = []
         if threshold:
             with self._lock:
-                held = [entry for entry in self._entries if entry.owner is not None and not entry.reported]
+                held = [entry for entry in self._entries if leaks.watched(entry) and not entry.reported]
             for entry in held:
                 if now - entry.taken_at >= threshold:
                     entry.reported = True

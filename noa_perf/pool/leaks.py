@@ -53,10 +53,22 @@ def site_line(stack: stacks.Stack) -> str:
     return "unknown"
 
 
-def gone(owner: threading.Thread | None) -> bool:
-    """Tell whether a thread has ended."""
+def gone(entry: Entry[Any]) -> bool:
+    """Tell whether whoever took an entry can no more give it back."""
+    owner, holder = entry.owner, entry.holder
     if owner is None:
         return False
-    if isinstance(owner, threading._DummyThread):  # one that Python did not start says that it lives, always
-        return owner.ident not in sys._current_frames()
-    return not owner.is_alive()
+    return ended(owner) or (holder is not None and holder() is None)
+
+
+def ended(thread: threading.Thread) -> bool:
+    """Tell whether a thread has ended."""
+    if isinstance(thread, threading._DummyThread):  # one that Python did not start says that it lives, always
+        return thread.ident not in sys._current_frames()
+    return not thread.is_alive()
+
+
+def watched(entry: Entry[Any]) -> bool:
+    """Tell whether an entry may be a leak: a command or a shell holds its connection for as long as it likes."""
+    owner = entry.owner
+    return owner is not None and (entry.scope is not None or owner is not threading.main_thread())

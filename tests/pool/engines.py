@@ -41,7 +41,9 @@ class Engine:
         self.make()
         self.settings = {**self.where(), "CONN_MAX_AGE": 0}
         self.settings["OPTIONS"] = {**self.settings.get("OPTIONS", {}), "noa_pool": pool or True}
-        self.connections = ConnectionHandler({"default": {}, alias: self.settings} if alias != "default" else {alias: self.settings})
+        self.connections = ConnectionHandler(
+            {"default": {}, alias: self.settings} if alias != "default" else {alias: self.settings}
+        )
 
     def make(self) -> None:
         raise NotImplementedError

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import django
@@ -29,10 +30,10 @@ if not settings.configured:
     )
     django.setup()
 
-from asgiref.sync import sync_to_async  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.db import connection, connections  # noqa: E402
+from asgiref.sync import sync_to_async
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.db import connection, connections
 
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
 SLEEP = {"postgresql": "SELECT pg_sleep({})", "mysql": "SELECT sleep({})"}
@@ -46,6 +47,18 @@ def scalar(sql: str) -> Any:
 
 def session() -> int:
     return int(scalar(SESSION[connection.vendor]))
+
+
+def briefly() -> None:
+    """Ask, and give back."""
+    scalar("SELECT 1")
+    connection.close()
+
+
+def hold() -> None:
+    """Take a connection for a second."""
+    connection.ensure_connection()
+    time.sleep(1)
 
 
 def one(request: HttpRequest) -> JsonResponse:
@@ -69,7 +82,7 @@ asgi = get_asgi_application()
 
 if os.environ.get("POOL_WARM"):
     # In the middle of something: the parent's thread holds one connection, and another idles.
-    thread = threading.Thread(target=lambda: (scalar("SELECT 1"), connection.close()))
+    thread = threading.Thread(target=briefly)
     thread.start()
     thread.join()
     connection.cursor().execute("SELECT 1")
@@ -99,7 +112,7 @@ async def get(url: str, cancel_after: float | None = None) -> dict[str, Any] | N
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Mapping[str, Any]) -> None:
         body.append(message.get("body", b""))
 
     task = asyncio.ensure_future(asgi(scope, receive, send))
@@ -149,11 +162,11 @@ def exit_with_waiters() -> dict[str, Any]:
     connection.ensure_connection()
     size = pool().limit
     for _ in range(size - 1):
-        threading.Thread(target=lambda: (connection.ensure_connection(), time.sleep(1)), daemon=True).start()
+        threading.Thread(target=hold, daemon=True).start()
     while state()["used"] < size:
         time.sleep(0.01)
     for number in range(4):
-        threading.Thread(target=lambda: connection.ensure_connection(), daemon=number % 2 == 0).start()
+        threading.Thread(target=session, daemon=number % 2 == 0).start()
     while state()["waiting"] < 4:
         time.sleep(0.01)
     return {"state": state()}

@@ -125,7 +125,8 @@ class TestAway:
 
         threads.start(work, 10)
         until(lambda: one.pool.state().uses > 50)
-        one.server.restart("primary", how)
+        one.server.end("primary", how)
+        one.server.begin("primary", one.server.ports["primary"])
         before = one.pool.state().uses
         until(lambda: one.pool.state().uses > before + 50)
         done.set()
@@ -138,7 +139,7 @@ class TestAway:
         one.server.end("primary", signal.SIGINT if vendor == "postgresql" else signal.SIGTERM)
         try:
             began = time.monotonic()
-            with pytest.raises(PoolTimeout, match="'default'.*cannot be reached"):
+            with pytest.raises(PoolTimeout, match=r"'default'.*cannot be reached"):
                 one.ask()
             assert time.monotonic() - began < GUARD
         finally:
@@ -186,7 +187,7 @@ class TestRefused:
 
     def test_a_wrong_password_is_told_at_once(self, engine: Callable[..., Engine], vendor: str) -> None:
         one = self.secured(engine(timeout=GUARD), "wrong", vendor)
-        with pytest.raises(OperationalError, match="(?i)password"):
+        with pytest.raises(OperationalError, match=r"(?i)password"):
             one.ask()
         assert one.pool.figures.timeouts == 0
 
@@ -194,13 +195,14 @@ class TestRefused:
         one = self.secured(engine(max_size=2, timeout=0.5), "first", vendor)
 
         def work() -> None:
+            one.scalar("SELECT 1")
             self.rotate(one, vendor, "second")
             threads = Threads()
             threads.start(one.ask)
-            with pytest.raises(PoolTimeout, match="(?i)cannot be reached.*password"):
+            with pytest.raises(PoolTimeout, match=r"(?i)cannot be reached.*password"):
                 threads.join()
 
-        one.request(lambda: (one.scalar("SELECT 1"), work()))
+        one.request(work)
         assert one.ask() == 1
 
     def test_a_callable_is_asked_for_the_new_one(self, engine: Callable[..., Engine], vendor: str) -> None:
@@ -224,7 +226,7 @@ class TestRefused:
             until(lambda: not one.backends())
             taken += self.fill(one, vendor)
             one.settings["OPTIONS"]["noa_pool"] = {"timeout": 0.3, "max_size": 3}
-            with pytest.raises(PoolTimeout, match="(?i)cannot be reached.*(too many|slots)"):
+            with pytest.raises(PoolTimeout, match=r"(?i)cannot be reached.*(too many|slots)"):
                 one.ask()
         finally:
             for connection in taken:
@@ -282,7 +284,7 @@ class TestOwners:
 
 
 def databases(one: Engine) -> dict[str, str]:
-    settings = {name: value for name, value in one.settings.items() if name not in {"TEST"}}
+    settings = {name: value for name, value in one.settings.items() if name != "TEST"}
     return {**os.environ, "POOL_DATABASES": json.dumps({"default": settings}), "PYTHONPATH": str(ROOT)}
 
 

@@ -224,3 +224,69 @@ def test_many_at_once_never_see_each_other(engine: Callable[..., Engine], vendor
     threads.start(work, 8)
     threads.join()
     assert len(one.backends()) <= 3
+
+
+def test_what_psycopg_keeps_on_a_connection_is_put_back(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "postgresql":
+        return
+    from psycopg import IsolationLevel
+    from psycopg.rows import dict_row
+
+    one = engine(max_size=1)
+
+    def work() -> None:
+        one.connection.ensure_connection()
+        one.connection.connection.isolation_level = IsolationLevel.SERIALIZABLE
+        one.connection.connection.row_factory = dict_row
+
+    one.request(work)
+    assert one.ask("SHOW transaction_isolation") == "read committed"
+    assert one.pool.figures.cleaned == {"attributes": 1}
+    assert len(one.backends()) == 1
+
+
+def test_a_cursor_that_the_server_keeps_is_closed(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "postgresql":
+        return
+    one = engine(max_size=1)
+
+    def work() -> None:
+        cursor = one.connection.chunked_cursor()
+        cursor.execute("SELECT generate_series(1, 1000)")
+        cursor.fetchone()
+
+    one.request(work)
+    assert one.ask("SELECT count(*) FROM pg_cursors") == 0
+    assert one.pool.figures.cleaned == {"cursor": 1}
+
+
+def test_what_listens_to_new_connections_may_set_them_up(engine: Callable[..., Engine], vendor: str) -> None:
+    from django.db.backends.signals import connection_created
+
+    one = engine(max_size=1)
+    change, look, wanted = ("SET statement_timeout = 1234", "SHOW statement_timeout", "1234ms")
+    if vendor == "mysql":
+        change, look, wanted = ("SET max_statement_time = 12", "SELECT @@max_statement_time", 12.0)  # type: ignore[assignment]
+
+    def set_up(connection: Any, **_: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(change)
+
+    connection_created.connect(set_up)
+    try:
+        for _ in range(3):
+            assert one.ask(look) == wanted
+    finally:
+        connection_created.disconnect(set_up)
+    assert one.pool.figures.cleaned == {}
+
+
+def test_a_site_with_reset_always_loses_nothing_when_backends_are_killed(engine: Callable[..., Engine]) -> None:
+    one = engine(max_size=1, reset="always")
+
+    def work() -> None:
+        one.scalar("SELECT 1")
+        one.kill()
+        assert one.scalar("SELECT 2") == 2
+
+    one.request(work)

@@ -163,11 +163,6 @@ class Server:
             else:
                 return
 
-    def restart(self, role: str, how: signal.Signals = signal.SIGINT) -> None:
-        """End one process by ``how`` and start it again where it was; return when it answers."""
-        self.end(role, how)
-        self.begin(role, self.ports[role])
-
     def end(self, role: str, how: signal.Signals = signal.SIGINT) -> None:
         """End one process by ``how``, and wait until it is gone."""
         os.kill(self.processes[role].pid, how)

@@ -61,7 +61,7 @@ class Mariadb(Server):
     }
     folders = ("/usr/sbin",)
     refuses_root = True
-    roles = ("primary", "replica")
+    roles: tuple[str, ...] = ("primary", "replica")
 
     def start(self) -> None:
         """Make both from nothing; the replica then replays what the primary has done from its first moment on."""

@@ -43,7 +43,7 @@ class Postgres(Server):
     extensions = ("hypopg", "pgstattuple", "pg_stat_statements")
     refuses_root = True
     user = "postgres"
-    roles = ("primary", "standby1", "standby2")
+    roles: tuple[str, ...] = ("primary", "standby1", "standby2")
 
     def start(self) -> None:
         """Make the primary, copy it twice, and return when all three answer."""

@@ -101,6 +101,7 @@ class PooledWrapper(BaseDatabaseWrapper):
         self._entry, self._lender, self.connection = entry, pool, entry.connection
         self._as_new(pool)
         connection_created.send(sender=self.__class__, connection=self)
+        self.connection.noa_dirt = 0  # whoever listens does it again for the next request: that is how a session begins
         self.run_on_commit = []
 
     def _as_new(self, pool: Pool[Any]) -> None:
@@ -118,7 +119,7 @@ class PooledWrapper(BaseDatabaseWrapper):
 
     def _close(self) -> None:
         if self._entry is None:
-            super()._close()
+            super()._close()  # type: ignore[misc]
         else:
             self._give_back()
 

@@ -53,12 +53,12 @@ class MysqlDriver:
 
     def _set_up(self, wrapper: Any, connection: Any) -> None:
         wrapper.connection = connection
-        connection.noa_dirt = 0
+        connection.noa_dirt = 0  # which the cursors below want to find
         wrapper.set_autocommit(wrapper.settings_dict["AUTOCOMMIT"])
         wrapper.init_connection_state()
         wrapper.connection = None
         connection.noa_autocommit = wrapper.settings_dict["AUTOCOMMIT"]
-        connection.noa_dirt = self._always
+        connection.noa_dirt = 0
 
     def close(self, connection: Any) -> None:
         """Close it; nobody is waited for."""
@@ -84,15 +84,15 @@ class MysqlDriver:
     def tidy(self, connection: Any) -> tuple[str, ...]:
         """Roll back what is open; what statements changed goes with the session, which begins anew."""
         found: list[str] = []
-        flags = connection.noa_dirt
+        flags = connection.noa_dirt | self._always
         if flags & dirt.TRANSACTION or bool(connection.get_autocommit()) is not connection.noa_autocommit:
             connection.rollback()
             connection.autocommit(connection.noa_autocommit)
-            connection.noa_dirt &= ~dirt.TRANSACTION
             found.append("transaction")
         if flags & dirt.SESSION and not self._never:
             self._begin_anew(connection)
             found.append("session")
+        connection.noa_dirt = 0
         return tuple(found)
 
     def _begin_anew(self, connection: Any) -> None:
@@ -108,12 +108,9 @@ class MysqlDriver:
         if connection.noa_init:
             connection.query(connection.noa_init)
             connection.store_result()
-        self._set_up(self._make_like(connection), connection)
-
-    def _make_like(self, connection: Any) -> Any:
         wrapper = self._make()
         wrapper.get_connection_params()  # which finds out the isolation level
-        return wrapper
+        self._set_up(wrapper, connection)
 
     def disown(self, connection: Any) -> None:
         """Cut it off from the parent's server: mysqlclient would say goodbye in its name."""

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, psycopg_any
 from django.db.backends.utils import CursorWrapper
 
-if not base.is_psycopg3:
+if not psycopg_any.is_psycopg3:
     raise ImproperlyConfigured('noa_perf.pool needs psycopg 3. Install it: pip install "noa-perf[postgresql]".')
 
 from noa_perf.pool.backends.postgresql import dirt
@@ -88,4 +88,4 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
             self.noa_pool.drain()
         if self.connection is None:
             return False
-        return bool(self._configure_timezone(self.connection))
+        return bool(self._configure_timezone(self.connection))  # type: ignore[attr-defined]

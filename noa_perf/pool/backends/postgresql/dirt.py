@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from noa_perf.pool.backends.statements import Judge
 
@@ -24,7 +25,8 @@ _INTO = re.compile(r"\binto\s+temp(?:orary)?\b")
 
 
 def _judge(word: str, part: str) -> int:
-    flags = _BY_WORD.get(word, lambda _: 0)(part)
+    by_word = _BY_WORD.get(word)
+    flags = by_word(part) if by_word is not None else 0
     if "advisory" in part and "lock" in part and "xact" not in part:
         flags |= LOCKS
     if "set_config" in part:
@@ -34,7 +36,7 @@ def _judge(word: str, part: str) -> int:
     return flags
 
 
-_BY_WORD = {
+_BY_WORD: dict[str, Callable[[str], int]] = {
     "set": lambda part: 0 if _LOCAL.search(part) else SETTINGS,
     "reset": lambda _: SETTINGS,
     "create": lambda part: TEMPORARY if _TEMPORARY.search(part) else 0,

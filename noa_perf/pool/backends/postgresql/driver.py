@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -29,6 +30,11 @@ _PASSING = (
     "administrator command",
 )
 """What PostgreSQL says, with FATAL, where it is worth asking again; libpq does not tell the code of a refusal."""
+
+
+_ATTRIBUTES = ("isolation_level", "read_only", "deferrable", "row_factory", "cursor_factory", "prepare_threshold")
+"""What psycopg keeps on a connection, for anybody to set."""
+_attributes = attrgetter(*_ATTRIBUTES)
 
 
 class Untidy(Exception):
@@ -68,10 +74,10 @@ class PostgresDriver:
     def _adopt(self, wrapper: Any) -> psycopg.Connection[Any]:
         connection, wrapper.connection = wrapper.connection, None
         self.isolation_level = wrapper.isolation_level
-        connection.noa_initial = (connection.isolation_level, connection.read_only, connection.deferrable)
+        connection.noa_initial = _attributes(connection)
         connection.noa_autocommit = connection.autocommit
         connection.noa_poll = sockets.watch(connection.pgconn.socket)
-        connection.noa_dirt = self._always
+        connection.noa_dirt = 0
         return connection  # type: ignore[no-any-return]
 
     def close(self, connection: psycopg.Connection[Any]) -> None:
@@ -124,12 +130,16 @@ class PostgresDriver:
             found += self._close_cursors(connection)
         if connection.autocommit is not connection.noa_autocommit:
             connection.autocommit = connection.noa_autocommit
-        if (connection.isolation_level, connection.read_only, connection.deferrable) != connection.noa_initial:
-            connection.isolation_level, connection.read_only, connection.deferrable = connection.noa_initial
-            found.append("isolation")
-        if connection.noa_dirt and not self._never:
-            self._reset(connection)
-            found.append("session")
+        if _attributes(connection) != connection.noa_initial:
+            for name, value in zip(_ATTRIBUTES, connection.noa_initial, strict=True):
+                setattr(connection, name, value)
+            found.append("attributes")
+        flags = connection.noa_dirt | self._always
+        if flags:
+            if not self._never:
+                self._reset(connection, flags)
+                found.append("session")
+            connection.noa_dirt = 0
         return tuple(found)
 
     def disown(self, connection: Any) -> None:
@@ -159,15 +169,11 @@ class PostgresDriver:
         connection.noa_named.clear()
         return ["cursor"] if left else []
 
-    def _reset(self, connection: Any) -> None:
-        cure = dirt.cure(connection.noa_dirt)
-        autocommit = connection.autocommit
+    def _reset(self, connection: Any, flags: int) -> None:
         connection.autocommit = True
-        connection.execute(cure)
-        wrapper = self._make()
-        wrapper._configure_connection(connection)
-        connection.autocommit = autocommit
-        connection.noa_dirt = self._always
+        connection.execute(dirt.cure(flags))
+        self._make()._configure_connection(connection)  # time zone and role
+        connection.autocommit = connection.noa_autocommit
 
 
 def _all_well(pgconn: Any) -> bool:
