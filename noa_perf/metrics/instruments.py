@@ -219,6 +219,93 @@ RATE_LIMIT_DEGRADED = Instrument(
     multiprocess_mode="livesum",
 )
 
+POOL_ACTIVE = Instrument(
+    name="pool_connections_active",
+    kind="gauge",
+    help="Connections of a pool that are held by somebody; of several processes, all together.",
+    labels=("pool",),
+    multiprocess_mode="livesum",
+)
+POOL_IDLE = Instrument(
+    name="pool_connections_idle",
+    kind="gauge",
+    help="Connections of a pool that are open and wait for somebody.",
+    labels=("pool",),
+    multiprocess_mode="livesum",
+)
+POOL_MAX = Instrument(
+    name="pool_connections_max",
+    kind="gauge",
+    help="Connections that a pool may have.",
+    labels=("pool",),
+    multiprocess_mode="livesum",
+)
+POOL_WAITERS = Instrument(
+    name="pool_waiters",
+    kind="gauge",
+    help="Who waits for a connection of a pool.",
+    labels=("pool",),
+    multiprocess_mode="livesum",
+)
+POOL_ACQUISITION_TIME = Instrument(
+    name="pool_acquisition_time_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Time until a connection was given out, or refused; who found one idle is in the first bucket.",
+    labels=("pool",),
+    buckets=TIME_BUCKETS,
+)
+POOL_CHECKOUT_TIME = Instrument(
+    name="pool_checkout_seconds",
+    kind="histogram",
+    unit="seconds",
+    help="Time for which a connection was held.",
+    labels=("pool",),
+    buckets=TIME_BUCKETS,
+)
+POOL_LEAKS = Instrument(
+    name="pool_connection_leaks_total",
+    kind="counter",
+    help="Connections that were held for longer than leak_threshold, each checkout once.",
+    labels=("pool",),
+)
+POOL_RECYCLED = Instrument(
+    name="pool_recycled_total",
+    kind="counter",
+    help="Connections that were closed, by why: lifetime, idle, dead, silent, drained, resized, untidy, closed.",
+    labels=("pool", "cause"),
+)
+POOL_CLEANED = Instrument(
+    name="pool_cleaned_total",
+    kind="counter",
+    help="What was found on connections that came back, and put right: transaction, session, cursor, isolation.",
+    labels=("pool", "what"),
+)
+POOL_TIMEOUTS = Instrument(
+    name="pool_timeouts_total",
+    kind="counter",
+    help="Who waited for a connection for as long as the pool's timeout, and got none.",
+    labels=("pool",),
+)
+POOL_REFUSED = Instrument(
+    name="pool_refused_total",
+    kind="counter",
+    help="Who was turned away at once, since max_waiting waited already.",
+    labels=("pool",),
+)
+POOL_OPEN_FAILURES = Instrument(
+    name="pool_open_failures_total",
+    kind="counter",
+    help="Connections that could not be opened, by the class of the error; most were tried again.",
+    labels=("pool", "error"),
+)
+POOL_ORPHANS = Instrument(
+    name="pool_orphans_total",
+    kind="counter",
+    help="Connections that were taken back from threads that ended without giving them back.",
+    labels=("pool",),
+)
+
 INSTRUMENTS: tuple[Instrument, ...] = (
     QUERY_TIME,
     QUERIES,
@@ -248,5 +335,18 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     RATE_LIMIT_STORAGE_TIME,
     RATE_LIMIT_UNAVAILABLE,
     RATE_LIMIT_DEGRADED,
+    POOL_ACTIVE,
+    POOL_IDLE,
+    POOL_MAX,
+    POOL_WAITERS,
+    POOL_ACQUISITION_TIME,
+    POOL_CHECKOUT_TIME,
+    POOL_LEAKS,
+    POOL_RECYCLED,
+    POOL_CLEANED,
+    POOL_TIMEOUTS,
+    POOL_REFUSED,
+    POOL_OPEN_FAILURES,
+    POOL_ORPHANS,
 )
 """All of them. Each app's come with the app."""

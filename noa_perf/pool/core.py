@@ -413,18 +413,22 @@ class Pool(Generic[C]):
         """Return how the pool stands at this moment."""
         with self._lock:
             entries = list(self._entries)
-            waiting, opening = len(self._waiters), self._opening
-        used = sum(1 for entry in entries if entry.owner is not None)
-        return State(
-            used=used,
-            idle=len(entries) - used,
-            opening=opening,
-            waiting=waiting,
-            limit=self.limit,
-            uses=self.figures.uses + sum(entry.uses for entry in entries),
-            busy=self.figures.busy + sum(entry.busy for entry in entries),
-            held=sum((Counter(entry.held) for entry in entries), self.figures.held),
-        )
+            used = sum(1 for entry in entries if entry.owner is not None)
+            return State(
+                used=used,
+                idle=len(entries) - used,
+                opening=self._opening,
+                waiting=len(self._waiters),
+                limit=self.limit,
+                uses=self.figures.uses + sum(entry.uses for entry in entries),
+                busy=self.figures.busy + sum(entry.busy for entry in entries),
+                held=sum((Counter(entry.held) for entry in entries), self.figures.held),
+            )
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the last connection that was to be opened could be, or none was to be yet."""
+        return not self._gate.failures
 
     def held(self) -> list[leaks.Leak]:
         """Return who holds connections, the longest first."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from noa_perf.metrics import recorder
 from noa_perf.pool.core import Pool
 from noa_perf.pool.exceptions import UnknownPool
 from noa_perf.pool.housekeeper import Housekeeper, Keeper
@@ -74,6 +75,7 @@ def _look_after(keeper: Keeper) -> None:
             _housekeeper = Housekeeper()
             _housekeeper.start()
         _housekeeper.look_after(keeper)
+    recorder.current().begin()
 
 
 def _in_child() -> None:
