@@ -79,16 +79,22 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 
+SHOP_CONNECTIONS = os.environ.get("SHOP_CONNECTIONS", "kept")
+"""How to connect to a PostgreSQL: ``fresh`` for each request, ``kept`` by each thread, or ``pooled``."""
+
+
 def _postgresql(address: str) -> dict[str, Any]:
     parts = urlsplit(address)
+    pooled = SHOP_CONNECTIONS == "pooled"
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "noa_perf.pool.backends.postgresql" if pooled else "django.db.backends.postgresql",
+        "OPTIONS": {"noa_pool": {"max_size": 10}} if pooled else {},
         "NAME": parts.path.lstrip("/"),
         "HOST": parts.hostname,
         "PORT": parts.port,
         "USER": parts.username,
-        "PASSWORD": parts.password,
-        "CONN_MAX_AGE": None,
+        "PASSWORD": parts.password or "",
+        "CONN_MAX_AGE": None if SHOP_CONNECTIONS == "kept" else 0,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NoReturn
 from . import report
 from .children import ROOT, DemoError
 from .phases import Phase, compare, measure
+from .pooling import pooling
 from .seeding import prepare, run_folder, settle
 from .siege import as_table, siege
 
@@ -24,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     # A shell that starts us in the background has us ignore it; what says how to end us would then be wrong.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if options.postgres:
+            _pool(options)
+            return 0
         with run_folder(options.folder) as run:
             _run(options, run)
     except DemoError as error:
@@ -63,6 +68,12 @@ def _run(options: argparse.Namespace, run: Path) -> None:
         serve(seeded, run, workload)
 
 
+def _pool(options: argparse.Namespace) -> None:
+    """Measure ways to connect to PostgreSQL, and tell."""
+    found = pooling(options.scale, options.seed, options.requests)
+    print(json.dumps(found.as_dict(), indent=2) if options.format == "json" else "\n" + found.as_table())
+
+
 def _print(before: Phase, after: Phase, cached: Phase, shown: int) -> None:
     """Print for a person."""
     found = len(before.findings)
@@ -78,6 +89,9 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m testproject.demo", description=__doc__)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
     parser.add_argument("--serve", action="store_true", help="leave the shop served afterwards, with its dashboard")
+    parser.add_argument(
+        "--postgres", action="store_true", help="instead: pooled connections to a PostgreSQL that is started for it"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="how much data (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="which data (default: 1)")
     parser.add_argument("--requests", type=int, help="how many requests in each phase (default: as recorded)")

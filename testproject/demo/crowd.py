@@ -23,10 +23,10 @@ ABUSER = "198.51.100.66"
 
 
 class Asker:
-    """One connection, kept open; its requests are due at equal intervals."""
+    """One connection, kept open; its requests are due at equal intervals, or as soon as the last was answered."""
 
     def __init__(self, port: int, address: str, paths: Sequence[str], interval: float) -> None:
-        """``address`` is what the proxy in front of the shop would name; ``interval`` is in seconds."""
+        """``address`` is what the proxy in front of the shop would name; ``interval`` is in seconds; 0: none."""
         self._connection = HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"Host": "localhost", "X-Forwarded-For": address}
         self._paths = paths
@@ -38,7 +38,7 @@ class Asker:
     def ask(self, began: float, more: Callable[[], bool]) -> None:
         """Ask for one path after the other for as long as there is ``more``."""
         for number, path in enumerate(self._paths):
-            due = began + number * self._interval
+            due = began + number * self._interval if self._interval else perf_counter()
             sleep(max(0.0, due - perf_counter()))
             if not more():
                 return

@@ -1,6 +1,7 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``.
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``, or
+``ADDRESS "" mended fresh|kept|pooled`` for the way to connect to a PostgreSQL, which is used as it is.
 Each command is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops
 and removes its copy.
 """
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
     from django.core.handlers.wsgi import WSGIHandler
 
 THREADS = 4
+MANY_THREADS = 64
+WAYS = ("fresh", "kept", "pooled")
 
 
-def main(seeded: Path, copy: Path, twin: str, more: str = "") -> None:
+def main(seeded: Path | str, copy: Path, twin: str, more: str = "") -> None:
     """Serve until stdin closes."""
     os.environ |= {"SHOP_DATABASE": str(copy), "SHOP_TWIN": twin, "SHOP_DEBUG": "0"}
     os.environ["SHOP_DASHBOARD"] = "1" if more == "dashboard" else "0"
     os.environ["SHOP_CACHED"] = "1" if more == "cached" else "0"
     os.environ["SHOP_LIMITED"] = "1" if more in {"limited", "dashboard"} else "0"
     os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
+    if more in WAYS:
+        os.environ |= {"SHOP_DATABASE": str(seeded), "SHOP_CONNECTIONS": more}
+        serve(twin, MANY_THREADS)
+        return
     told_to_end = False
     try:
         shutil.copyfile(seeded, copy)
@@ -41,7 +48,7 @@ def main(seeded: Path, copy: Path, twin: str, more: str = "") -> None:
             remove(copy.parent)
 
 
-def serve(twin: str) -> bool:
+def serve(twin: str, threads: int = THREADS) -> bool:
     """Start the shop, say on which port, and answer commands; return whether the demo said that this is the end.
 
     Its process id would not tell: a dead parent's pipes close before its children are given another parent.
@@ -50,7 +57,7 @@ def serve(twin: str) -> bool:
 
     # The shop itself says whom it believes who the visitors are.
     own = {"clear_untrusted_proxy_headers": False}
-    server = create_server(application(twin), host="127.0.0.1", port=0, threads=THREADS, **own)
+    server = create_server(application(twin), host="127.0.0.1", port=0, threads=threads, **own)
     Thread(target=server.run, daemon=True).start()
     say({"port": server.effective_port})
     for line in sys.stdin:
@@ -64,7 +71,7 @@ def application(twin: str) -> WSGIHandler:
     """Return the shop, its database made ready for it."""
     from testproject.wsgi import application
 
-    if twin == "mended":
+    if twin == "mended" and "SHOP_CONNECTIONS" not in os.environ:
         from testproject.shop.indexes import create_indexes
 
         create_indexes()
@@ -130,6 +137,6 @@ def say(data: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
     # Threads of the server may still be busy; nothing of theirs is worth waiting for.
     os._exit(0)

@@ -14,7 +14,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import InterfaceError, OperationalError
-from django.utils.asyncio import async_unsafe
 
 from noa_perf.core import conf
 from noa_perf.pool import options, registry
@@ -86,9 +85,8 @@ class PooledWrapper(BaseDatabaseWrapper):
 
     # Taking
 
-    @async_unsafe
     def connect(self) -> None:
-        """Take a connection from the pool; Django calls this where it has none."""
+        """Take a connection from the pool; Django calls this, by what refuses async callers, where it has none."""
         pool = self.noa_pool
         if pool is None:
             super().connect()
