@@ -48,10 +48,11 @@ def settings() -> dict[str, Rows]:
     """Return a table of keys for each section of ``NOA_PERF``; the root section is called ROOT."""
     from noa_perf.cache.options import BreakerOptions, MemoryOptions, OwnOptions
     from noa_perf.core.conf import Section
+    from noa_perf.pool.options import PoolOptions
 
     list(modules("conf"))
     sections = {name or "ROOT": [*section_rows(section.cls)] for name, section in sorted(Section.registry.items())}
-    options = {"CACHE_OPTIONS": OwnOptions, "CACHE_MEMORY": MemoryOptions, "CACHE_BREAKER": BreakerOptions}
+    options = {"CACHE_OPTIONS": OwnOptions, "CACHE_MEMORY": MemoryOptions, "CACHE_BREAKER": BreakerOptions, "POOL_OPTIONS": PoolOptions}
     return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()} | rate_limits()
 
 
@@ -157,6 +158,20 @@ def metrics() -> dict[str, Rows]:
     return {"noa_perf_metrics": rows}
 
 
+def signals() -> dict[str, Rows]:
+    """Return a table of the signals of each app that has some."""
+    return {f"{module.__name__.split('.')[1]}_signals": list(signal_rows(module)) for module in modules("signals")}
+
+
+def signal_rows(module: Any) -> Iterator[list[str]]:
+    """Yield each signal of a module with the docstring below it."""
+    for made, text in itertools.pairwise(ast.parse(inspect.getsource(module)).body):
+        if isinstance(made, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            name = typing.cast(ast.Name, made.targets[0]).id
+            words = re.sub(r":class:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", " ".join(str(text.value.value).split()))
+            yield [f"`{module.__name__}.{name}`", words.replace("``", "`")]
+
+
 def findings() -> dict[str, Rows]:
     """Return a table of all kinds of findings by the databases on which each can be seen."""
     from noa_perf.optimizer.catalogue import CATALOGUE
@@ -171,6 +186,7 @@ PAGES = {
     "checks": (checks, ["Id", "Meaning"]),
     "findings": (findings, ["Kind", "Meaning", "PostgreSQL", "MariaDB", "MySQL", "SQLite"]),
     "metrics": (metrics, ["Name", "Kind", "Labels", "Meaning"]),
+    "signals": (signals, ["Signal", "Sent"]),
 }
 
 

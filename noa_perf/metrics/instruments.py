@@ -278,7 +278,7 @@ POOL_RECYCLED = Instrument(
 POOL_CLEANED = Instrument(
     name="pool_cleaned_total",
     kind="counter",
-    help="What was found on connections that came back, and put right: transaction, session, cursor, isolation.",
+    help="What was found on connections that came back, and put right: transaction, session, cursor, attributes.",
     labels=("pool", "what"),
 )
 POOL_TIMEOUTS = Instrument(

@@ -58,7 +58,7 @@ FOUND = {
     "transaction": gettext_lazy("an open transaction, which was rolled back: close cursors and use atomic()"),
     "session": gettext_lazy("SET, temporary tables, locks, LISTEN and the like, which were taken back"),
     "cursor": gettext_lazy("a server-side cursor that was not closed"),
-    "isolation": gettext_lazy("another isolation level, or read-only"),
+    "attributes": gettext_lazy("another isolation level, row factory or the like, set on psycopg's connection"),
 }
 
 

@@ -70,7 +70,7 @@ def test_status_tells_of_all_processes(watched):
 def test_status_fails_on_leaks_and_timeouts(watched):
     tally, make = watched
     one = make("web")
-    one.pool.acquire()
+    one.take()
     one.clock.advance(9)
     one.keeper.tend()
     flush(tally)
@@ -79,7 +79,7 @@ def test_status_fails_on_leaks_and_timeouts(watched):
 
     assert code == 1
     assert [finding["kind"] for finding in report["findings"]] == ["pool_leak"]
-    assert "test_commands.py" in report["leaks"][0]["line"]
+    assert "watched.py" in report["leaks"][0]["line"]
     assert "leak: web" in shown("pool_status")
     assert run("pool_status", "--fail-level=high")[1] == 0
     tally.add("pool", ("web",), 1, timeouts=1)

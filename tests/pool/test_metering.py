@@ -134,7 +134,7 @@ def test_why_connections_were_closed_what_was_found_and_what_failed(watched):
 def test_a_leak_is_noted_with_its_stack_by_the_line_that_took_it(watched):
     tally, make = watched
     one = make()
-    entry = one.pool.acquire()
+    entry = one.take()
     one.clock.advance(6)
     one.keeper.tend()
 
@@ -144,7 +144,8 @@ def test_a_leak_is_noted_with_its_stack_by_the_line_that_took_it(watched):
     assert counted(tally)[instruments.POOL_LEAKS.name, (one.name,)].count == 1
     ((labels, facts),) = [(key[1], facts) for key, facts in tally.drain_notes().items() if key[0] == "pool_leak"]
     assert labels[0] == one.name
-    assert "test_metering.py" in labels[1]
+    assert "watched.py" in labels[1]
+    assert labels[2] == "orders/<int:pk>/"
     assert facts["age"] == 6
     assert any("test_a_leak_is_noted" in line for line in facts["stack"])
     one.pool.release(entry)

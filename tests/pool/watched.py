@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.test import RequestFactory
+from django.urls import ResolverMatch
+
 from noa_perf.core.clock import SYSTEM, ManualClock
 from noa_perf.metrics import recorder
 from noa_perf.metrics.recorder import Tally
 from noa_perf.metrics.rollup import Writer
 from noa_perf.pool import metering, registry
 from noa_perf.pool.core import Pool
+from noa_perf.pool.entry import Entry
 from noa_perf.pool.housekeeper import Keeper
 from noa_perf.pool.options import PoolOptions
+from noa_perf.pool.requests import current
 from tests.pool.fake import FakeDriver
 
 _numbers = itertools.count()
@@ -35,6 +40,16 @@ class Watched:
         self.pool.on_first = None  # nobody tends to it but the test
         self.keeper: Keeper = registry.named(self.name)[0]
         self.keeper._clock = self.clock
+
+    def take(self) -> Entry[Any]:
+        """Take a connection in a request: what the main thread takes outside of one is no leak."""
+        request = RequestFactory().get("/orders/7/")
+        request.resolver_match = ResolverMatch(print, (), {}, route="orders/<int:pk>/")
+        token = current.set(request)
+        try:
+            return self.pool.acquire()
+        finally:
+            current.reset(token)
 
     def close(self) -> None:
         registry.close(self.key)
