@@ -77,6 +77,12 @@ class PooledWrapper(BaseDatabaseWrapper):
         params.pop(OPTION, None)
         return params
 
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection on which cursors can mark what they change, pooled or not."""
+        connection = super().get_new_connection(conn_params)
+        connection.noa_dirt = 0
+        return connection
+
     def close_pool(self) -> None:
         """Close this alias' pool: Django asks for it before it drops or copies a test database."""
         if self.noa_pool is not None:

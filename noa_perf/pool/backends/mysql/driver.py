@@ -53,7 +53,6 @@ class MysqlDriver:
 
     def _set_up(self, wrapper: Any, connection: Any) -> None:
         wrapper.connection = connection
-        connection.noa_dirt = 0  # which the cursors below want to find
         wrapper.set_autocommit(wrapper.settings_dict["AUTOCOMMIT"])
         wrapper.init_connection_state()
         wrapper.connection = None

@@ -62,7 +62,6 @@ class PostgresDriver:
             params["password"] = _ask(self._options.password)
         wrapper.connection = wrapper.get_new_connection(params)
         try:
-            wrapper.connection.noa_dirt = 0
             wrapper.connection.noa_named = []
             wrapper.set_autocommit(wrapper.settings_dict["AUTOCOMMIT"])
             wrapper.init_connection_state()
