@@ -112,7 +112,7 @@ class Housekeeper(threading.Thread):
         super().__init__(name="noa_perf.pool", daemon=True)
         self._every = every
         self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self._faults: set[str] = set()
 
     def look_after(self, keeper: Keeper) -> None:
@@ -121,14 +121,14 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         """Tend until told to stop."""
-        while not self._stop.wait(self._every):
+        while not self._over.wait(self._every):
             for keeper in list(self._keepers):
                 if not keeper.pool.closed:
                     self._tend(keeper)
 
     def stop(self) -> None:
         """End soon."""
-        self._stop.set()
+        self._over.set()
 
     def _tend(self, keeper: Keeper) -> None:
         try:

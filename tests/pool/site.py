@@ -1,5 +1,5 @@
 """A small site in a process of its own: a script that does what its first argument says and prints JSON, and a WSGI
-and ASGI application. ``POOL_DATABASES`` has its databases, ``POOL_WARM`` makes it open connections when imported.
+and ASGI application. ``POOL_WARM`` makes it open connections when imported.
 """
 
 from __future__ import annotations
@@ -14,21 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import django
-from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-if not settings.configured:
-    settings.configure(
-        SECRET_KEY="pool",
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF="tests.pool.site",
-        DATABASES=json.loads(os.environ["POOL_DATABASES"]),
-        INSTALLED_APPS=["noa_perf.pool"],
-        MIDDLEWARE=["noa_perf.pool.middleware.PoolMiddleware"],
-        USE_TZ=True,
-    )
-    django.setup()
+django.setup()
 
 from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application

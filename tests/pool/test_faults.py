@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,8 @@ class TestOwners:
 
 def databases(one: Engine) -> dict[str, str]:
     settings = {name: value for name, value in one.settings.items() if name != "TEST"}
-    return {**os.environ, "POOL_DATABASES": json.dumps({"default": settings}), "PYTHONPATH": str(ROOT)}
+    more = {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "tests.pool.site_settings"}
+    return {**os.environ, "POOL_DATABASES": json.dumps({"default": settings}), **more}
 
 
 def run(one: Engine, *arguments: str) -> dict[str, Any]:
@@ -396,9 +398,9 @@ class TestProcesses:
         )
 
         def ask() -> dict[str, Any]:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GUARD)
-            connection.request("GET", "/one")
-            told: dict[str, Any] = json.loads(connection.getresponse().read())
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=GUARD)) as connection:
+                connection.request("GET", "/one")
+                told: dict[str, Any] = json.loads(connection.getresponse().read())
             return told
 
         def up() -> bool:
@@ -420,4 +422,31 @@ class TestProcesses:
         finally:
             server.terminate()
             server.wait(GUARD)
+        until(lambda: not one.backends())
+
+    def test_celerys_prefork(self, engine: Callable[..., Engine]) -> None:
+        from tests.servers.redis import Redis
+        from tests.servers.registry import get
+
+        one = engine(max_size=3)
+        site = {**databases(one), "POOL_BROKER": get(Redis).urls()["primary"]}
+        command = [sys.executable, "-m", "celery", "-A", "tests.pool.worker", "worker", "--pool=prefork"]
+        more = ["--concurrency=3", "--loglevel=ERROR", "--without-gossip", "--without-mingle"]
+        worker = subprocess.Popen([*command, *more], cwd=ROOT, env={**site, "POOL_WARM": "1"})
+        try:
+            ask = [sys.executable, "-m", "tests.pool.worker", "60"]
+            done = subprocess.run(
+                ask, cwd=ROOT, env=site, capture_output=True, text=True, check=False, timeout=GUARD * 2
+            )
+            assert done.returncode == 0, done.stderr
+            told = json.loads(done.stdout)
+        finally:
+            worker.terminate()
+            worker.wait(GUARD)
+        assert len(told) == 60
+        assert all(answer["same"] for answer in told)
+        sessions: dict[int, set[int]] = {}
+        for answer in told:
+            sessions.setdefault(answer["session"], set()).add(answer["process"])
+        assert all(len(processes) == 1 for processes in sessions.values()), "no session is shared"
         until(lambda: not one.backends())
