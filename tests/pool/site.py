@@ -19,10 +19,10 @@ from django.urls import path
 
 django.setup()
 
-from asgiref.sync import sync_to_async
-from django.core.asgi import get_asgi_application
-from django.core.wsgi import get_wsgi_application
-from django.db import connection, connections
+from asgiref.sync import sync_to_async  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.db import connection, connections  # noqa: E402
 
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
 SLEEP = {"postgresql": "SELECT pg_sleep({})", "mysql": "SELECT sleep({})"}
