@@ -58,7 +58,15 @@ def gone(entry: Entry[Any]) -> bool:
     owner, holder = entry.owner, entry.holder
     if owner is None:
         return False
-    return ended(owner) or (holder is not None and holder() is None)
+    if holder is None:
+        return ended(owner)
+    user = holder()
+    return user is None or (ended(owner) and not shared(user))
+
+
+def shared(wrapper: Any) -> bool:
+    """Tell whether other threads may go on with what an owner took, as with Django's ``inc_thread_sharing()``."""
+    return bool(getattr(wrapper, "allow_thread_sharing", False))
 
 
 def ended(thread: threading.Thread) -> bool:

@@ -47,12 +47,14 @@ def named(name: str) -> list[Keeper]:
     return found
 
 
-def close(key: Hashable) -> None:
-    """Close the pool of ``key``, if there is one, and forget it."""
+def close(name: str) -> None:
+    """Close the pools of this name, whatever their keys are, and forget them."""
     with _lock:
-        found = _keepers.pop(key, None)
-    if found is not None:
-        found.pool.close()
+        found = [(key, keeper.pool) for key, keeper in _keepers.items() if keeper.pool.name == name]
+        for key, _ in found:
+            del _keepers[key]
+    for _, pool in found:
+        pool.close()
 
 
 def close_all() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Hashable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +23,8 @@ from noa_perf.pool.core import Pool
 from noa_perf.pool.entry import Entry
 
 OPTION = "noa_pool"
+TIMES = 4
+"""How often a statement is sent again: where connections are killed one by one, the next may be as well."""
 _IDENTITY = ("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE", "AUTOCOMMIT")
 
 
@@ -47,7 +50,7 @@ class PooledWrapper(BaseDatabaseWrapper):
     def noa_pool(self) -> Pool[Any] | None:
         """The pool of this alias as its settings are now; None where there is none to be."""
         settings = self.settings_dict
-        identity = tuple([settings[name] for name in _IDENTITY])
+        identity = (self.timezone_name, *[settings[name] for name in _IDENTITY])
         stale = identity != self._identity or settings["OPTIONS"] != self._options
         if stale or self._pool is None or self._pool.closed:
             self._identity, self._options = identity, dict(settings["OPTIONS"])
@@ -64,12 +67,10 @@ class PooledWrapper(BaseDatabaseWrapper):
 
     def _make_pool(self) -> Pool[Any]:
         loaded = options.load(self.alias, self.settings_dict["OPTIONS"].get(OPTION))
-        return Pool(self.alias, self.driver_class(self._unpooled, loaded), loaded)
-
-    def _unpooled(self) -> BaseDatabaseWrapper:
-        """Return a wrapper that opens real connections, with this one's settings."""
+        # As they are now: whoever changes them later gets another pool.
         settings = {**self.settings_dict, "OPTIONS": {**self.settings_dict["OPTIONS"], OPTION: False}}
-        return type(self)(settings, self.alias)
+        unpooled = partial(type(self), settings, self.alias)
+        return Pool(self.alias, self.driver_class(unpooled, loaded), loaded)
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return what Django passes to the driver, less what is ours."""
@@ -84,10 +85,9 @@ class PooledWrapper(BaseDatabaseWrapper):
         return connection
 
     def close_pool(self) -> None:
-        """Close this alias' pool: Django asks for it before it drops or copies a test database."""
-        if self.noa_pool is not None:
-            registry.close(self._key())
-            self._pool = None
+        """Close this alias' pools, also those of other settings: Django asks for it before it drops a test database."""
+        registry.close(self.alias)
+        self._pool = None
 
     # Taking
 
@@ -169,6 +169,10 @@ class PooledWrapper(BaseDatabaseWrapper):
     def _lost(self) -> bool:
         return self._lender is not None and not self._lender.driver.alive(self.connection)
 
+    def is_usable(self) -> bool:
+        """Tell whether the server answers; without a connection it does not."""
+        return self.connection is not None and bool(super().is_usable())
+
     def _lose(self) -> None:
         entry, lender = self._entry, self._lender
         self._entry = self._lender = self.connection = None
@@ -177,19 +181,20 @@ class PooledWrapper(BaseDatabaseWrapper):
 
 
 class Again:
-    """A mixin before Django's cursors: what only reads is sent once more where its connection was lost."""
+    """A mixin before Django's cursors: what only reads is sent again where its connection was lost."""
 
     db: Any
     cursor: Any
 
     def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        try:
-            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-        except (OperationalError, InterfaceError):
-            if not self.db.read_again(sql):
-                raise
-        with self.db.wrap_database_errors:
-            self.cursor = self.db.create_cursor(getattr(self.cursor, "name", None))
+        for _ in range(TIMES):
+            try:
+                return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+            except (OperationalError, InterfaceError):
+                if not self.db.read_again(sql):
+                    raise
+            with self.db.wrap_database_errors:
+                self.cursor = self.db.create_cursor(getattr(self.cursor, "name", None))
         return super()._execute(sql, params, *ignored)  # type: ignore[misc]
 
 

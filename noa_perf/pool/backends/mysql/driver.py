@@ -16,6 +16,8 @@ from noa_perf.pool.options import PoolOptions
 
 _PASSING = frozenset({1040, 1053, 1203, 1226, 2002, 2003, 2005, 2006, 2013, 2055})
 """Codes with which it is worth asking again: no room, shutting down, nobody there."""
+_GONE = frozenset({2006, 2013, 2055})
+"""Codes after which the client has closed the socket, whose number may be another's by now."""
 
 
 class MysqlDriver:
@@ -66,7 +68,7 @@ class MysqlDriver:
 
     def alive(self, connection: Any) -> bool:
         """Tell by the socket: one that idles and can be read was closed, or has an answer that nobody read."""
-        return bool(connection.open) and not connection.noa_poll.poll(0)
+        return bool(connection.open) and connection.errno() not in _GONE and not connection.noa_poll.poll(0)
 
     def ping(self, connection: Any, seconds: float) -> bool:
         """Tell by a statement without a result, for whose answer the socket is watched."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql import base, psycopg_any
 from django.db.backends.utils import CursorWrapper
@@ -44,6 +45,19 @@ def marking(factory: type) -> type:
     return type(factory.__name__, (Marking, factory), {})
 
 
+class Connection(psycopg.Connection[Any]):
+    """psycopg's, whose cursors mark, also those that a site takes from it itself; its ``cursor_factory`` is theirs."""
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a cursor, as psycopg does."""
+        factory: Any = self.cursor_factory
+        self.cursor_factory = marking(factory)
+        try:
+            return super().cursor(*args, **kwargs)
+        finally:
+            self.cursor_factory = factory
+
+
 class _Cursor(Again, CursorWrapper):
     pass
 
@@ -58,11 +72,15 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
     driver_class = PostgresDriver
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Return what psycopg gets, with cursors that mark."""
+        """Return what psycopg gets."""
         refuse_both(self)
-        params = super().get_connection_params()
-        params["cursor_factory"] = marking(params["cursor_factory"])
-        return params
+        return super().get_connection_params()
+
+    def get_new_connection(self, params: dict[str, Any]) -> Any:
+        """Return a connection with cursors that mark."""
+        connection = super().get_new_connection(params)
+        connection.__class__ = Connection  # psycopg.connect() knows but its own
+        return connection
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return psycopg's cursor; one that the server keeps is remembered, to be closed at the latest with us."""
