@@ -57,6 +57,22 @@ class TestKilled:
         one.ask("INSERT INTO kept VALUES (1)")
         assert one.ask("SELECT count(*) FROM kept") == 1
 
+    def test_before_a_transaction(self, engine: Callable[..., Engine]) -> None:
+        one = engine()
+        one.ask("CREATE TABLE kept (x int)")
+
+        def work() -> None:
+            one.scalar("SELECT 1")
+            one.kill()
+            until(lambda: not one.backends())
+            one.connection.set_autocommit(False)
+            one.scalar("INSERT INTO kept VALUES (1)")
+            one.connection.commit()
+            one.connection.set_autocommit(True)
+
+        one.request(work)
+        assert one.ask("SELECT count(*) FROM kept") == 1
+
     def test_within_a_transaction_it_is_told(self, engine: Callable[..., Engine]) -> None:
         one = engine()
         one.ask("CREATE TABLE kept (x int)")

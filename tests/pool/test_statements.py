@@ -1,0 +1,89 @@
+"""Which statements may be sent again, and which leave something behind."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noa_perf.pool.backends.mysql import dirt as mysql
+from noa_perf.pool.backends.postgresql import dirt as postgresql
+from noa_perf.pool.backends.statements import REMEMBERED, only_reads
+
+READS = [
+    "SELECT 1",
+    "  (select 1)",
+    'SELECT COUNT(*) AS "__count" FROM "shop_product" WHERE "shop_product"."id" IN (1, 2)',
+    'SELECT UPPER("a"."name"::text) FROM "a" WHERE EXISTS(SELECT 1 AS "a" FROM "b" LIMIT 1)',
+    "SELECT SUM(CASE WHEN (x > 1) THEN (2) ELSE 3 END) FILTER (WHERE y) OVER (PARTITION BY z) FROM t",
+    "SELECT `a`.`id` FROM `a` INNER JOIN `b` ON (`a`.`id` = `b`.`a_id`) WHERE (`a`.`x` = 1 AND NOT (`b`.`y`))",
+    b"SELECT 1",
+]
+OTHERS = [
+    "INSERT INTO t VALUES (1)",
+    "UPDATE t SET x = 1",
+    "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
+    "SELECT * FROM t FOR UPDATE",
+    "SELECT * FROM t FOR NO KEY UPDATE",
+    "SELECT * FROM t LOCK IN SHARE MODE",
+    "SELECT 1 INTO TEMP t",
+    "SELECT 1; DELETE FROM t",
+    "SELECT nextval('s')",
+    "SELECT pay_invoice(17)",
+    'SELECT "Pay Invoice"(17)',
+    "SELECT `pay`(17)",
+    "SELECT billing.pay (17)",
+    "SELECT get_lock('x', 1)",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_notify('a', 'b')",
+    "CALL pay(17)",
+]
+
+
+@pytest.mark.parametrize("statement", READS)
+def test_what_only_reads_may_be_sent_again(statement: str | bytes) -> None:
+    assert only_reads(statement)
+
+
+@pytest.mark.parametrize("statement", OTHERS)
+def test_nothing_else_may(statement: str) -> None:
+    assert not only_reads(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM settings",
+        "INSERT INTO t (a) VALUES (%s)",
+        "UPDATE listen SET prepare = 1",
+        "SET LOCAL statement_timeout = 1",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "SELECT pg_advisory_xact_lock(1)",
+        "CREATE TABLE template (x int)",
+        "DECLARE c NO SCROLL CURSOR WITHOUT HOLD FOR SELECT 1",
+        "PREPARE TRANSACTION 'x'",
+        "",
+        ";",
+    ],
+)
+def test_what_ends_with_the_transaction_leaves_nothing_behind(statement: str) -> None:
+    assert postgresql.judge(statement) == 0
+
+
+def test_a_semicolon_in_a_literal_costs_a_reset_at_worst() -> None:
+    assert postgresql.judge("SELECT '; set x'") == postgresql.SETTINGS
+    assert mysql.judge("SELECT 'a; b'") == 0
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    for number in range(3 * REMEMBERED):
+        postgresql.judge(f"SELECT {number}")
+    assert len(postgresql.judge._seen) <= REMEMBERED
+
+
+@given(st.text())
+def test_no_text_is_too_odd(statement: str) -> None:
+    for judge in (postgresql.judge, mysql.judge):
+        assert judge(statement) == judge(statement) >= 0
+    only_reads(statement)
