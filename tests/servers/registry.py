@@ -11,11 +11,12 @@ from tests.servers import sweep
 from tests.servers.base import Server, Watchdog, scratch
 from tests.servers.chromium import Chromium
 from tests.servers.mariadb import Mariadb
+from tests.servers.pgbouncer import Pgbouncer
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel
 
 SERVERS: dict[str, type[Server]] = {
-    cls.name: cls for cls in (Chromium, Mariadb, Postgres, Redis, RedisCluster, RedisSentinel)
+    cls.name: cls for cls in (Chromium, Mariadb, Pgbouncer, Postgres, Redis, RedisCluster, RedisSentinel)
 }
 
 S = TypeVar("S", bound=Server)

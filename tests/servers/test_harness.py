@@ -17,12 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import psycopg
 import pytest
 import redis as driver
 
 from tests.servers import base, sweep
 from tests.servers.base import MissingServer, Server, Watchdog
 from tests.servers.mariadb import Mariadb
+from tests.servers.pgbouncer import Pgbouncer
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel, caught_up
@@ -121,6 +123,14 @@ def shop(mariadb) -> Iterator[Mariadb]:
     yield mariadb
     mariadb.query("primary", "DROP DATABASE shop")
     mariadb.catch_up("replica")
+
+
+def test_pgbouncer_gives_each_transaction_one_of_its_connections():
+    bouncer = get(Pgbouncer)
+    url = bouncer.urls()["bouncer"]
+    with psycopg.connect(url, autocommit=True) as one, psycopg.connect(url, autocommit=True) as other:
+        asked = [each.execute("SELECT pg_backend_pid()").fetchone() for each in (one, other, one)]
+    assert len(set(asked)) == 1
 
 
 def test_a_replica_follows_and_refuses_writes(shop):
@@ -362,6 +372,7 @@ def assert_gone(folder: Path) -> None:
         ("postgres", signal.SIGINT),
         ("postgres", signal.SIGTERM),
         ("mariadb", signal.SIGKILL),
+        ("pgbouncer", signal.SIGTERM),
         ("redis", signal.SIGTERM),
         ("redis_cluster", signal.SIGKILL),
         ("redis_sentinel", signal.SIGKILL),
