@@ -44,12 +44,15 @@ INSTALLED_APPS = [
     "noa_perf.optimizer",
     "noa_perf.cache",
     "noa_perf.ratelimit",
+    "noa_perf.pool",
 ]
 if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
 
 MIDDLEWARE = [
-    # First, so that it sees the queries of all the others.
+    # Whatever takes a connection, it was for this request.
+    "noa_perf.pool.middleware.PoolMiddleware",
+    # Next, so that it sees the queries of all the others.
     "noa_perf.optimizer.middleware.QueryMonitorMiddleware",
     # Near the top, so that what is refused costs nothing below.
     "noa_perf.ratelimit.middleware.RateLimitMiddleware",
