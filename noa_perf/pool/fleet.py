@@ -9,6 +9,8 @@ from noa_perf.metrics.rollup import Line, Point
 
 RECENT = 300.0
 """Seconds of which commands tell."""
+ENOUGH = 60.0
+"""Seconds after which each process has looked at its pools a few times."""
 
 
 def processes(since: float, until: float) -> int:
@@ -28,8 +30,7 @@ def pools(since: float, until: float) -> list[dict[str, Any]]:
     span = since, until
     held = {line.labels.get("pool"): line.total for line in rollup.read("pool_checkout", *span)}
     recycled = rollup.read("pool_recycled", *span)
-    seconds = until - since
-    return [_told(line, held.get(line.labels.get("pool")), recycled, seconds) for line in rollup.read("pool", *span)]
+    return [_told(line, held.get(line.labels.get("pool")), recycled, until) for line in rollup.read("pool", *span)]
 
 
 def leaks(since: float, until: float) -> list[dict[str, Any]]:
@@ -38,23 +39,28 @@ def leaks(since: float, until: float) -> list[dict[str, Any]]:
     return [{**line.labels, "times": line.total.count, **line.notes} for line in lines]
 
 
-def mean(point: Point, what: str, seconds: float) -> float:
-    """Return how much of ``what`` (``used``, ``idle``, ``waiting``, ``limit``) there was on average, in all processes.
+def means(line: Line, what: str, step: float, until: float) -> list[tuple[float, float]]:
+    """Return how much of ``what`` (``used``, ``idle``, ``waiting``, ``limit``) all processes together had on average in
+    each step, as (seconds since 1970, how much).
 
     Each look at a pool counts for the time since the look before: so the time that was looked at tells how many
-    processes there were in these ``seconds``.
+    processes there were. It does not for a step that has only begun, which has as many as the one before.
     """
-    ms = point.extra.get("ms", 0)
-    if not ms:
-        return 0.0
-    return point.extra.get(what, 0) / ms * max(1, round(ms / 1_000 / max(1.0, seconds)))
+    found: list[tuple[float, float]] = []
+    processes = 1
+    for point in line.points:
+        ms, seconds = point.extra.get("ms", 0), min(step, until - point.at)
+        if seconds >= min(step, ENOUGH) or not found:
+            processes = max(1, round(ms / 1_000 / max(1.0, seconds)))
+        found.append((float(point.at), point.extra.get(what, 0) / ms * processes if ms else 0.0))
+    return found
 
 
-def _told(line: Line, held: Point | None, recycled: list[Line], seconds: float) -> dict[str, Any]:
+def _told(line: Line, held: Point | None, recycled: list[Line], until: float) -> dict[str, Any]:
     name, total = line.labels.get("pool", ""), line.total
     return {
         "pool": name,
-        **{what: round(mean(total, what, seconds), 2) for what in ("used", "idle", "waiting")},
+        **{what: round(means(line, what, RECENT, until)[0][1], 2) for what in ("used", "idle", "waiting")},
         "uses": total.count,
         **{what: total.extra.get(what, 0) for what in ("waited", "timeouts", "refused", "leaks", "orphans")},
         "acquisition_p95_ms": round(total.percentile(0.95) * 1_000, 3),

@@ -38,17 +38,17 @@ class OrderForm(forms.Form):
     alias = forms.ChoiceField(label=gettext_lazy("Pool"))
     action = forms.ChoiceField(
         label=gettext_lazy("Action"),
-        choices=[
-            ("drain", gettext_lazy("Drain: close each connection that is open now, when nobody holds it")),
-            ("resize", gettext_lazy("Resize: how many connections a process may have")),
-        ],
+        choices=[("drain", gettext_lazy("Drain")), ("resize", gettext_lazy("Resize"))],
+        help_text=gettext_lazy(
+            "Drain: close each connection that is open now, once nobody holds it. Resize: say how many there may be."
+        ),
     )
     value = forms.IntegerField(
         label=gettext_lazy("Size"),
         required=False,
         min_value=1,
         max_value=MOST,
-        help_text=gettext_lazy("Of each process, for Resize. Empty: as the settings have it (max_size)."),
+        help_text=gettext_lazy("For Resize: connections of each process. Empty: as the settings have it (max_size)."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

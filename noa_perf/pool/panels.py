@@ -32,7 +32,7 @@ from noa_perf.core.panels import (
 from noa_perf.metrics import rollup
 from noa_perf.metrics.exceptions import RollupUnavailable
 from noa_perf.metrics.rollup import Line, Point
-from noa_perf.pool.fleet import mean
+from noa_perf.pool import fleet
 from noa_perf.pool.models import PoolOrder
 from noa_perf.pool.orders import orders
 
@@ -41,6 +41,8 @@ TOP = 100
 DRAWN = 5
 """Pools of which a chart is drawn, those that are used most."""
 STEPS = 50
+LATELY = 60.0
+"""Seconds for which what was told last still holds, where steps are short."""
 CROWDED = 0.1
 """Share of those who asked for a connection beyond which too many found none."""
 
@@ -141,15 +143,10 @@ def blocks(window: Window) -> Sequence[Block]:
     ]
 
 
-def _span(point: Point, window: Window) -> float:
-    return min(float(window.step), window.until - point.at)
-
-
 def _now(line: Line, what: str, window: Window) -> float:
-    """Return how it is at the end of the window, or a little before, where the last step has only begun."""
-    recent = [point for point in line.points if point.at > window.until - 2 * window.step - 10]
-    whole = [point for point in recent if _span(point, window) >= window.step] or recent
-    return mean(whole[-1], what, _span(whole[-1], window)) if whole else 0.0
+    """Return how it is at the end of the window; nothing where nobody has told of it any more."""
+    found = fleet.means(line, what, window.step, window.until)
+    return found[-1][1] if found and found[-1][0] > window.until - 2 * window.step - LATELY else 0.0
 
 
 def _stats(pools: list[Line], window: Window) -> list[Stat]:
@@ -171,8 +168,7 @@ def _stats(pools: list[Line], window: Window) -> list[Stat]:
 def _over_time(line: Line, window: Window) -> Chart:
     titles = {"used": _("in use"), "idle": _("idle"), "waiting": _("waiting")}
     series = [
-        Series(title=title, points=[(point.at, mean(point, what, _span(point, window))) for point in line.points])
-        for what, title in titles.items()
+        Series(title=title, points=fleet.means(line, what, window.step, window.until)) for what, title in titles.items()
     ]
     title = _("Connections of %(pool)s") % {"pool": line.labels.get("pool", "")}
     note = _("averages of all processes together; waiting: those who have none yet")
@@ -195,13 +191,13 @@ def _pools(pools: list[Line], held: list[Line], window: Window) -> Table:
         Column(title=_("pool")),
         Column(title=_("at most"), kind=Kind.COUNT),
         Column(title=_("uses"), kind=Kind.COUNT),
-        Column(title=_("found none idle"), kind=Kind.COUNT),
+        Column(title=_("none idle"), kind=Kind.COUNT),
         Column(title=_("got one, p95"), kind=Kind.MS),
         Column(title=_("held, p95"), kind=Kind.MS),
         Column(title=_("timeouts"), kind=Kind.COUNT),
         Column(title=_("turned away"), kind=Kind.COUNT),
         Column(title=_("leaks"), kind=Kind.COUNT),
-        Column(title=_("left by threads that ended"), kind=Kind.COUNT),
+        Column(title=_("left behind"), kind=Kind.COUNT),
     )
     by_pool = {line.labels.get("pool"): line.total for line in held}
     rows = []
@@ -211,7 +207,7 @@ def _pools(pools: list[Line], held: list[Line], window: Window) -> Table:
         p95s = [point.percentile(0.95) * 1_000 if point and point.count else None for point in (total, kept)]
         most = round(_now(line, "limit", window))
         rows.append(Row(cells=(name, most, total.count, total.extra.get("waited", 0), *p95s, *counts)))
-    note = _("all processes together; a use is one request's, as a rule")
+    note = _("all processes together; a use is one request's, as a rule; left behind: by threads and tasks that ended")
     empty = _("No pool was used in this window.")
     return Table(title=_("Pools"), columns=columns, rows=rows, note=note, empty=empty)
 
@@ -219,23 +215,21 @@ def _pools(pools: list[Line], held: list[Line], window: Window) -> Table:
 def _leaks(lines: list[Line]) -> Table:
     columns = (
         Column(title=_("taken by"), kind=Kind.CODE),
-        Column(title=_("pool")),
-        Column(title=_("route"), kind=Kind.CODE),
+        Column(title=_("route")),
+        Column(title=_("pool and thread")),
         Column(title=_("times"), kind=Kind.COUNT),
         Column(title=_("last found, UTC"), kind=Kind.TIME),
-        Column(title=_("held so far"), kind=Kind.MS),
-        Column(title=_("thread")),
+        Column(title=_("held then"), kind=Kind.MS),
     )
     rows = [
         Row(
             cells=(
                 line.labels.get("line", ""),
-                line.labels.get("pool", ""),
                 line.labels.get("route", ""),
+                f"{line.labels.get('pool', '')}, {line.notes.get('thread', '')}",
                 line.total.count,
                 line.notes.get("at"),
                 line.notes.get("age", 0.0) * 1_000,
-                line.notes.get("thread", ""),
             ),
             link=Link(page=SLUG, key=line.series),
         )
@@ -247,22 +241,22 @@ def _leaks(lines: list[Line]) -> Table:
 
 def _named(title: str, heading: str, names: dict[str, Any], lines: list[Line]) -> Table:
     columns = (
-        Column(title=_("pool")),
         Column(title=heading),
-        Column(title=_("meaning")),
         Column(title=_("times"), kind=Kind.COUNT),
+        Column(title=_("pool")),
+        Column(title=_("meaning")),
     )
     rows = []
     for line in lines:
         pool, name = [*line.labels.values(), "", ""][:2]
-        rows.append(Row(cells=(pool, name, str(names.get(name, "")), line.total.count)))
+        rows.append(Row(cells=(name, line.total.count, pool, str(names.get(name, "")))))
     return Table(title=title, columns=columns, rows=rows, empty=_("None."))
 
 
 def _failures(pools: list[Line]) -> Table:
     columns = (
         Column(title=_("pool")),
-        Column(title=_("error"), kind=Kind.CODE),
+        Column(title=_("error")),
         Column(title=_("times"), kind=Kind.COUNT),
     )
     rows = [
@@ -330,7 +324,7 @@ def detail(key: str, window: Window) -> Sequence[Block]:
     return [
         Stat(title=_("times"), value=line.total.count),
         Stat(title=_("last found, UTC"), value=note.get("at"), kind=Kind.TIME),
-        Stat(title=_("held so far"), value=note.get("age", 0.0) * 1_000, kind=Kind.MS, note=_("when it was found")),
+        Stat(title=_("held then"), value=note.get("age", 0.0) * 1_000, kind=Kind.MS),
         Text(title=_("Taken by"), body=line.labels.get("line", ""), code=True),
         Text(
             title=_("Route"), body=line.labels.get("route", "") or _("outside requests, or PoolMiddleware is missing")

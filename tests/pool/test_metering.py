@@ -6,8 +6,9 @@ import pytest
 
 from noa_perf.core.clock import ManualClock
 from noa_perf.metrics import instruments
-from noa_perf.pool import metering
+from noa_perf.pool import metering, registry
 from noa_perf.pool.exceptions import PoolFull, PoolTimeout
+from noa_perf.pool.housekeeper import Housekeeper
 from noa_perf.pool.metering import Teller
 from noa_perf.pool.waiting import Waiter
 from tests.pool.watched import watching
@@ -178,3 +179,14 @@ def test_what_a_look_saw_counts_for_the_time_since_the_one_before(watched):
     assert extra["ms"] == 30_000  # the first look stands for the ten seconds of a flush
     assert extra["limit"] == 4 * 30_000
     assert extra["used"] == 20_000
+
+
+def test_the_first_use_of_a_pool_has_the_figures_written(watched, monkeypatch):
+    tally, make = watched
+    begun = []
+    tally.started = lambda: begun.append(True)
+    monkeypatch.setattr(registry, "_housekeeper", Housekeeper())  # which nobody starts
+    one = make()
+    one.pool.on_first = lambda: registry._look_after(one.keeper)
+    one.pool.acquire()
+    assert begun == [True]

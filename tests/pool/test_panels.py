@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from noa_perf.core.panels import Chart, NotThere, Stat, State, Table, Window
 from noa_perf.metrics import rollup
 from noa_perf.metrics.exceptions import RollupUnavailable
-from noa_perf.metrics.rollup import Point
+from noa_perf.metrics.rollup import Line, Point
 from noa_perf.pool import fleet, panels
 from noa_perf.pool.models import PoolOrder
 from tests.dashboard.conftest import staff
@@ -63,9 +63,9 @@ def test_the_page_shows_use_leaks_and_causes(leaking):
     (leak,) = named(blocks, Table, "Leaks").rows
     assert "watched.py" in leak.cells[0]
     assert leak.link is not None
-    closed = {row.cells[:2] for row in named(blocks, Table, "Why connections were closed").rows}
-    assert closed == {("shop", "drained")}
-    assert named(blocks, Table, "Found on connections that came back").rows[0].cells[:2] == ("shop", "session")
+    (closed,) = named(blocks, Table, "Why connections were closed").rows
+    assert closed.cells[:3] == ("drained", 1, "shop")
+    assert named(blocks, Table, "Found on connections that came back").rows[0].cells[:3] == ("session", 1, "shop")
     assert named(blocks, Table, "Open connections, and why so many").rows[0].cells[3:5] == (0, 1)
     assert [str(one.title) for one in named(blocks, Chart, "Connections of shop").series] == [
         "in use",
@@ -119,11 +119,15 @@ def test_a_rollup_that_is_away_is_said(monkeypatch):
 
 
 def test_processes_add_up_by_the_time_for_which_they_were_looked_at():
-    one = Point(at=0, extra={"ms": 57_000, "used": 3 * 57_000, "limit": 10 * 57_000})
-    four = Point(at=0, extra={"ms": 228_000, "used": 3 * 228_000})
-    assert fleet.mean(one, "limit", 60) == 10
-    assert fleet.mean(four, "used", 60) == 12
-    assert fleet.mean(Point(at=0), "used", 60) == 0
+    def line(*points):
+        return Line(kind="pool", series="", labels={}, total=Point(at=0), points=points)
+
+    one = Point(at=0, extra={"ms": 57_000, "used": 3 * 57_000})
+    four = Point(at=60, extra={"ms": 228_000, "used": 3 * 228_000})
+    begun = Point(at=120, extra={"ms": 9_000, "used": 5 * 9_000})
+    assert fleet.means(line(one, four, begun), "used", 60, until=122) == [(0, 3), (60, 12), (120, 20)]
+    assert fleet.means(line(one), "idle", 60, until=90) == [(0, 0)]
+    assert fleet.means(line(Point(at=0)), "used", 60, until=90) == [(0, 0)]
 
 
 def test_the_page_is_drawn_at_a_bounded_cost_and_hides_who_gave_orders(leaking):
