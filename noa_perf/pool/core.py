@@ -1,11 +1,7 @@
-"""The pool: places for connections, given out in the order in which they are asked for. It knows no database.
+"""The pool: connections that are there and clean, lent to one thread at a time. It knows no database.
 
-A pool has ``limit`` places. A place holds a connection or is free; whoever gets a free one opens the connection, in
-his own thread, so that openings run side by side and an error goes to the one whom it concerns. Where all are taken
-people queue, and what comes back is put into the hands of whoever waits longest: nobody overtakes.
-
-The usual way takes no lock: an idle connection is popped off a deque, and put back on it. Whoever puts one back looks
-for waiters after that, and whoever begins to wait looks for idle ones after saying so: one of them sees the other.
+It has a number of places. A place holds a connection or is free; whoever gets a free one opens the connection, in his
+own thread, so that openings run side by side and an error goes to the one whom it concerns.
 """
 
 from __future__ import annotations
@@ -13,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Generic
 
@@ -22,12 +18,12 @@ from noa_perf.core.histogram import bucket
 from noa_perf.pool import leaks, stacks
 from noa_perf.pool.driver import C, Driver
 from noa_perf.pool.entry import Entry
-from noa_perf.pool.exceptions import PoolClosed, PoolError, PoolFull, PoolTimeout
+from noa_perf.pool.exceptions import PoolClosed, PoolFull, PoolTimeout
 from noa_perf.pool.figures import Figures, State
 from noa_perf.pool.gate import Gate
 from noa_perf.pool.options import PoolOptions
+from noa_perf.pool.places import Closed, Full, Grant, NoneCame, Places
 from noa_perf.pool.requests import current
-from noa_perf.pool.waiting import OPEN, Grant, Waiter
 
 logger = logging.getLogger("noa_perf.pool")
 
@@ -55,20 +51,15 @@ class Pool(Generic[C]):
     ) -> None:
         """Open nothing yet."""
         self.name, self.driver, self.options = name, driver, options
-        self.min_size, self.limit = options.min_size, options.max_size
-        self.closed = False
+        self.min_size = options.min_size
         self.figures = Figures()
         self.on_first: Callable[[], None] | None = None
         """Called once, when the first connection is asked for."""
         self._now, self._jitter = clock.monotonic, jitter
-        self._lock = threading.Lock()
-        self._idle: dict[Entry[C], None] = {}  # in the order of their return
-        self._waiters: deque[Waiter] = deque()
-        self._entries: set[Entry[C]] = set()
-        self._opening = 0
+        self._places: Places[Entry[C]] = Places(options.max_size, self._now, Gate(jitter))
+        self._lock = self._places.lock
         self._generation = 0
         self._suspect = float("-inf")
-        self._gate = Gate(jitter)
         self._why_not: Exception | None = None
         self._reaped_at = float("-inf")
         self._told: set[str] = set()
@@ -112,35 +103,19 @@ class Pool(Generic[C]):
             self._suspect = now
             self.discard(entry, "dead")
 
-    # The usual way
-
     def _warm(self, again: Entry[C] | None) -> Entry[C] | None:
-        idle = self._idle
-        while not self._waiters and not self.closed:
-            try:
-                if again in idle:
-                    del idle[again]
-                    entry = again
-                else:
-                    entry, _ = idle.popitem()
-            except KeyError:
-                if not idle:
-                    return None
-                continue
+        while (entry := self._places.pop(again)) is not None:
             if self._fit(entry):
                 return entry
         return None
 
     def put_back(self, entry: Entry[C]) -> None:
         """Make an entry idle, or give it to whoever waits longest."""
-        self._idle[entry] = None
-        if self._waiters or self.closed:
-            with self._lock:
-                self._serve()
-            if self.closed:
-                self._sweep("closed")
+        self._places.put(entry)
+        if self.closed:
+            self._sweep("closed")
 
-    # The queue
+    # For those who found none idle
 
     def _queued(self) -> Entry[C]:
         began = self._now()
@@ -157,89 +132,24 @@ class Pool(Generic[C]):
         finally:
             self.figures.waited(self._now() - began, self._lock)
 
+    def _granted(self, deadline: float, first: bool) -> Entry[C] | Grant:
+        self.reap()
+        most = self.options.max_waiting
+        try:
+            return self._places.ask(deadline, self.patience, first, most, self.reap)
+        except NoneCame:
+            self.figures.timeouts += 1
+            raise PoolTimeout(self._complaint(f"none came free within {self.options.timeout:g} s")) from None
+        except Full:
+            self.figures.refused += 1
+            raise PoolFull(self._complaint(f"{most} wait already, as many as max_waiting lets")) from None
+        except Closed:
+            raise PoolClosed(f"Pool {self.name!r} was closed.") from None
+
     def _turn(self, granted: Entry[C] | Grant, deadline: float) -> Entry[C] | None:
         if isinstance(granted, Grant):
             return self._open(deadline)
         return granted if self._fit(granted) else None
-
-    def _granted(self, deadline: float, first: bool) -> Entry[C] | Grant:
-        self.reap()
-        waiter = Waiter()
-        with self._lock:
-            if self.closed:
-                raise PoolClosed(f"Pool {self.name!r} is closed.")
-            most = self.options.max_waiting
-            if first:
-                self._waiters.appendleft(waiter)
-            else:
-                self._waiters.append(waiter)
-            self._serve()
-            if waiter.granted is None and most and not first and len(self._waiters) > most:
-                self._waiters.remove(waiter)
-                self.figures.refused += 1
-                raise PoolFull(self._complaint(f"{most} wait already, as many as max_waiting lets"))
-        return self._wait(waiter, deadline)
-
-    def _wait(self, waiter: Waiter, deadline: float) -> Entry[C] | Grant:
-        try:
-            while not waiter.lock.acquire(timeout=self._nap(deadline)):
-                self.reap()
-                self._look_again(waiter, deadline)
-        except BaseException:
-            self._step_out(waiter)
-            raise
-        granted = waiter.granted
-        if isinstance(granted, PoolError):
-            raise granted
-        return granted  # type: ignore[no-any-return]
-
-    def _nap(self, deadline: float) -> float:
-        now = self._now()
-        until = min(deadline, now + self.patience)
-        if self._gate.opens_at > now:
-            until = min(until, self._gate.opens_at)
-        return max(0.0, until - now)
-
-    def _look_again(self, waiter: Waiter, deadline: float) -> None:
-        with self._lock:
-            self._serve()
-            if waiter.granted is None and self._now() >= deadline:
-                self.figures.timeouts += 1
-                raise PoolTimeout(self._complaint(f"none came free within {self.options.timeout:g} s"))
-
-    def _step_out(self, waiter: Waiter) -> None:
-        with self._lock:
-            if waiter.granted is None:
-                self._waiters.remove(waiter)
-                return
-            if waiter.granted is OPEN:
-                self._opening -= 1
-            elif isinstance(waiter.granted, Entry):
-                self._idle[waiter.granted] = None
-            self._serve()
-
-    def _serve(self) -> None:
-        """Hand what is to be had to those who wait; the lock is held."""
-        while self._waiters:
-            granted = self._next()
-            if granted is None:
-                return
-            self._waiters.popleft().grant(granted)
-
-    def _next(self) -> Entry[C] | Grant | None:
-        try:
-            return self._idle.popitem()[0]
-        except KeyError:
-            pass
-        if self._size() >= self.limit or self._now() < self._gate.opens_at:
-            return None
-        if self._gate.failures and self._opening:
-            return None  # one tries whether the server is back; the others follow when it is
-        self._opening += 1
-        return OPEN
-
-    def _size(self) -> int:
-        return len(self._entries) + self._opening
 
     # Opening and closing
 
@@ -248,54 +158,45 @@ class Pool(Generic[C]):
         try:
             connection = self.driver.open(max(0.0, deadline - self._now()))
         except BaseException as error:
-            again = isinstance(error, Exception) and (self.driver.transient(error) or self._others())
-            self._not_opened(error, again)
-            if again and self._now() < deadline:
+            if not self._passes(error):
+                raise
+            if self._now() < deadline:
                 return None
-            if again:
-                self.figures.timeouts += 1
-                raise PoolTimeout(self._complaint("no connection could be opened")) from error
-            raise
+            self.figures.timeouts += 1
+            raise PoolTimeout(self._complaint("no connection could be opened")) from error
         return self._opened(connection)
 
-    def _others(self) -> bool:
-        # After a change of password, say, those that are open go on: better to wait for one of them than to fail.
-        return bool(self._entries)
+    def _passes(self, error: BaseException) -> bool:
+        """Free the place in which none could be opened; tell whether it is to be tried again.
 
-    def _not_opened(self, error: BaseException, again: bool) -> None:
+        It is where others are open though this error stays, after a change of password say: one of them will come back.
+        """
+        again = isinstance(error, Exception) and (self.driver.transient(error) or bool(self._places.taken))
         with self._lock:
-            self._opening -= 1
             self.figures.failures[type(error).__name__] += 1
             if again:
                 self._why_not = error  # type: ignore[assignment]
-                self._gate.shut(self._now())
-            self._serve()
+        self._places.leave(shut=again)
+        return again
 
     def _opened(self, connection: C) -> Entry[C]:
         now = self._now()
         life = self.options.max_lifetime * (1 - JITTER * self._jitter())
         entry = Entry(connection, now, now + life, self._generation)
-        with self._lock:
-            self._opening -= 1
-            closed = self.closed
-            if not closed:
-                self._entries.add(entry)
-                self.figures.opened += 1
-                self._why_not = None
-                self._gate.open()
-            self._serve()
-        if closed:
+        try:
+            self._places.fill(entry)
+        except Closed:
             self.driver.close(connection)
-            raise PoolClosed(f"Pool {self.name!r} was closed while it opened a connection.")
+            raise PoolClosed(f"Pool {self.name!r} was closed while it opened a connection.") from None
+        self._why_not = None
+        self.figures.opened += 1
         return entry
 
     def discard(self, entry: Entry[C], why: str) -> None:
         """Close a connection that nobody holds, and free its place."""
-        with self._lock:
-            if entry in self._entries:
-                self._entries.remove(entry)
+        if self._places.vacate(entry):
+            with self._lock:
                 self.figures.bury(entry, why)
-            self._serve()
         self.driver.close(entry.connection)
 
     # Fitness
@@ -336,7 +237,7 @@ class Pool(Generic[C]):
             return "drained"
         if now >= entry.expires_at:
             return "lifetime"
-        return "resized" if self._size() > self.limit else None
+        return "resized" if self._places.size > self._places.limit else None
 
     def _tidied(self, entry: Entry[C]) -> str | None:
         try:
@@ -353,29 +254,41 @@ class Pool(Generic[C]):
 
     # What an operator or the housekeeper asks for
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is given out any more."""
+        return self._places.closed
+
+    @property
+    def limit(self) -> int:
+        """Connections that there may be."""
+        return self._places.limit
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the last connection that was to be opened could be, or none was to be yet."""
+        return not self._places.gate.failures
+
     def idle(self) -> list[Entry[C]]:
         """Return the idle entries, the coldest first, as they are at this moment."""
-        return list(self._idle)
+        return self._places.idle()
 
     def claim(self, entry: Entry[C]) -> bool:
         """Take an idle entry out, for a check or to close it; tell whether it was still idle."""
-        try:
-            del self._idle[entry]
-        except KeyError:
-            return False
-        return True
+        return self._places.claim(entry)
 
     def grow(self) -> bool:
         """Open one connection ahead of demand, where there is a place and the server answers; tell whether."""
-        with self._lock:
-            if self.closed or self._waiters or self._size() >= self.limit or self._now() < self._gate.opens_at:
-                return False
-            self._opening += 1
+        if not self._places.reserve():
+            return False
         try:
-            self.put_back(self._opened(self.driver.open(self.options.timeout)))
+            connection = self.driver.open(self.options.timeout)
         except Exception as error:  # who needs a connection will be told
-            if not isinstance(error, PoolClosed):
-                self._not_opened(error, True)
+            self._passes(error)
+            return False
+        try:
+            self.put_back(self._opened(connection))
+        except PoolClosed:
             return False
         return True
 
@@ -387,20 +300,15 @@ class Pool(Generic[C]):
 
     def resize(self, limit: int) -> None:
         """Let there be ``limit`` connections at most; what is too many is closed when it is idle."""
-        with self._lock:
-            self.limit = max(1, limit)
-            self.min_size = min(self.options.min_size, self.limit)
-            self._serve()
+        self._places.resize(max(1, limit))
+        self.min_size = min(self.options.min_size, self.limit)
         for entry in self.idle():
-            if len(self._entries) > self.limit and self.claim(entry):
+            if len(self._places.taken) > self.limit and self.claim(entry):
                 self.discard(entry, "resized")
 
     def close(self) -> None:
         """Give out nothing any more: whoever waits is told so, idle connections close, others when they come back."""
-        with self._lock:
-            self.closed = True
-            while self._waiters:
-                self._waiters.popleft().grant(PoolClosed(f"Pool {self.name!r} was closed."))
+        self._places.close()
         self._sweep("closed")
 
     def _sweep(self, why: str) -> None:
@@ -411,35 +319,31 @@ class Pool(Generic[C]):
 
     def state(self) -> State:
         """Return how the pool stands at this moment."""
+        places = self._places
         with self._lock:
-            entries = list(self._entries)
+            entries = list(places.taken)
             used = sum(1 for entry in entries if entry.owner is not None)
             return State(
                 used=used,
                 idle=len(entries) - used,
-                opening=self._opening,
-                waiting=len(self._waiters),
-                limit=self.limit,
+                opening=places.opening,
+                waiting=places.waiting,
+                limit=places.limit,
                 uses=self.figures.uses + sum(entry.uses for entry in entries),
                 busy=self.figures.busy + sum(entry.busy for entry in entries),
                 held=sum((Counter(entry.held) for entry in entries), self.figures.held),
             )
 
-    @property
-    def reachable(self) -> bool:
-        """Whether the last connection that was to be opened could be, or none was to be yet."""
-        return not self._gate.failures
-
     def held(self) -> list[leaks.Leak]:
         """Return who holds connections, the longest first."""
         now = self._now()
         with self._lock:
-            held = [entry for entry in self._entries if entry.owner is not None]
+            held = [entry for entry in self._places.taken if entry.owner is not None]
         return [leaks.describe(self.name, entry, now) for entry in sorted(held, key=lambda entry: entry.taken_at)]
 
     def abandon(self) -> list[Entry[C]]:
         """Return all entries, and forget them: in a child that was forked, where they are the parent's."""
-        return list(self._entries)
+        return list(self._places.taken)
 
     # Whoever does not give back
 
@@ -450,7 +354,7 @@ class Pool(Generic[C]):
             if now - self._reaped_at < REAP_EVERY:
                 return
             self._reaped_at = now
-            dead = [entry for entry in self._entries if leaks.gone(entry)]
+            dead = [entry for entry in self._places.taken if leaks.gone(entry)]
             self.figures.orphans += len(dead)
             for entry in dead:
                 entry.owner = threading.current_thread()  # nobody else takes it back meanwhile
@@ -475,7 +379,7 @@ class Pool(Generic[C]):
         found = []
         if threshold:
             with self._lock:
-                held = [entry for entry in self._entries if leaks.watched(entry) and not entry.reported]
+                held = [entry for entry in self._places.taken if leaks.watched(entry) and not entry.reported]
             for entry in held:
                 if now - entry.taken_at >= threshold:
                     entry.reported = True
@@ -491,10 +395,13 @@ class Pool(Generic[C]):
 
     def _complaint(self, what: str) -> str:
         now = self._now()
-        held = sorted((entry for entry in self._entries if entry.owner is not None), key=lambda entry: entry.taken_at)
-        text = f"Pool {self.name!r}: {what}: {len(held)} of {self.limit} in use, {len(self._waiters)} waiting."
+        held = sorted(
+            (entry for entry in self._places.taken if entry.owner is not None), key=lambda entry: entry.taken_at
+        )
+        text = f"Pool {self.name!r}: {what}: {len(held)} of {self.limit} in use, {self._places.waiting} waiting."
         if self._why_not is not None:
-            text += f" The server cannot be reached: {str(self._why_not).strip().splitlines()[0]}"
+            words = str(self._why_not).strip() or type(self._why_not).__name__
+            text += f" The server cannot be reached: {words.splitlines()[0]}"
         for entry in held[:TOLD]:
             leak = leaks.describe(self.name, entry, now)
             where = leak.route and f" on {leak.route}"

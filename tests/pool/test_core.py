@@ -321,7 +321,7 @@ class TestOpening:
 
         def give_back() -> None:
             while not stop.wait(0.001):
-                for entry in list(one.pool._entries):
+                for entry in list(one.pool._places.taken):
                     one.pool.release(entry)
 
         helper = threading.Thread(target=give_back)

@@ -7,7 +7,7 @@ import pytest
 from noa_perf.core import health as asked
 from noa_perf.pool import health
 from noa_perf.pool.exceptions import PoolTimeout
-from noa_perf.pool.waiting import Waiter
+from noa_perf.pool.places import Waiter
 from tests.pool.watched import watching
 
 
@@ -28,9 +28,9 @@ def test_a_pool_that_waits_is_not(make):
     one = make("shop", max_size=1)
     one.pool.acquire()
     waiter = Waiter()
-    one.pool._waiters.append(waiter)
+    one.pool._places._waiters.append(waiter)
     found = health.serving(False)
-    one.pool._waiters.remove(waiter)
+    one.pool._places._waiters.remove(waiter)
     assert not found.ok
     assert "'shop' has all 1 connections in use, and 1 wait" in found.message
     assert "pool_status" in found.cure

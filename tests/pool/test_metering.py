@@ -10,7 +10,7 @@ from noa_perf.pool import metering, registry
 from noa_perf.pool.exceptions import PoolFull, PoolTimeout
 from noa_perf.pool.housekeeper import Housekeeper
 from noa_perf.pool.metering import Teller
-from noa_perf.pool.waiting import Waiter
+from noa_perf.pool.places import Waiter
 from tests.pool.watched import watching
 
 
@@ -84,7 +84,7 @@ def test_who_gets_none_is_counted_among_those_who_asked(watched):
     one = make(max_size=1, timeout=0.001, max_waiting=0)
     held = one.pool.acquire()
     one.clock.advance(1)
-    one.pool._nap = lambda deadline: one.clock.advance(0.01) or 0.0
+    one.pool._places._nap = lambda deadline, patience: one.clock.advance(0.01) or 0.0
     with pytest.raises(PoolTimeout):
         one.pool.acquire()
 
@@ -103,10 +103,10 @@ def test_who_is_turned_away_is_counted(watched):
     one = make(max_size=1, max_waiting=1)
     one.pool.acquire()
     waiter = Waiter()
-    one.pool._waiters.append(waiter)
+    one.pool._places._waiters.append(waiter)
     with pytest.raises(PoolFull):
         one.pool.acquire()
-    one.pool._waiters.remove(waiter)
+    one.pool._places._waiters.remove(waiter)
 
     metering.tell()
 

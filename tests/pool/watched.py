@@ -52,7 +52,7 @@ class Watched:
             current.reset(token)
 
     def close(self) -> None:
-        registry.close(self.key)
+        registry.close(self.name)
 
 
 @contextmanager

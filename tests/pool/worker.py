@@ -16,7 +16,7 @@ app = Celery("pool", broker=os.environ["POOL_BROKER"], backend=os.environ["POOL_
 app.conf.update(worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
 
 
-@app.task(name="ask")  # type: ignore[untyped-decorator]
+@app.task(name="ask")
 def ask() -> dict[str, Any]:
     """Ask twice: both must come from one session; leave giving back to Celery's own care of Django."""
     first = site.session()
