@@ -66,6 +66,7 @@ def test_ready_when_all_is_well():
         "optimizer.capture",
         "cache.redis",
         "ratelimit.storage",
+        "pool",
     }
     assert all(one["ok"] and one["message"] and not one["cure"] for one in body["checks"])
 
