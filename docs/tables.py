@@ -52,7 +52,12 @@ def settings() -> dict[str, Rows]:
 
     list(modules("conf"))
     sections = {name or "ROOT": [*section_rows(section.cls)] for name, section in sorted(Section.registry.items())}
-    options = {"CACHE_OPTIONS": OwnOptions, "CACHE_MEMORY": MemoryOptions, "CACHE_BREAKER": BreakerOptions, "POOL_OPTIONS": PoolOptions}
+    options = {
+        "CACHE_OPTIONS": OwnOptions,
+        "CACHE_MEMORY": MemoryOptions,
+        "CACHE_BREAKER": BreakerOptions,
+        "POOL_OPTIONS": PoolOptions,
+    }
     return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()} | rate_limits()
 
 

@@ -37,7 +37,23 @@ EXPECTED = {
     "noa_perf_rate_limit_storage_seconds": ("histogram", "seconds", ()),
     "noa_perf_rate_limit_unavailable_total": ("counter", "", ("reason",)),
     "noa_perf_rate_limit_degraded": ("gauge", "", ()),
+    "noa_perf_pool_connections_active": ("gauge", "", ("pool",)),
+    "noa_perf_pool_connections_idle": ("gauge", "", ("pool",)),
+    "noa_perf_pool_connections_max": ("gauge", "", ("pool",)),
+    "noa_perf_pool_waiters": ("gauge", "", ("pool",)),
+    "noa_perf_pool_acquisition_time_seconds": ("histogram", "seconds", ("pool",)),
+    "noa_perf_pool_checkout_seconds": ("histogram", "seconds", ("pool",)),
+    "noa_perf_pool_connection_leaks_total": ("counter", "", ("pool",)),
+    "noa_perf_pool_recycled_total": ("counter", "", ("pool", "cause")),
+    "noa_perf_pool_cleaned_total": ("counter", "", ("pool", "what")),
+    "noa_perf_pool_timeouts_total": ("counter", "", ("pool",)),
+    "noa_perf_pool_refused_total": ("counter", "", ("pool",)),
+    "noa_perf_pool_open_failures_total": ("counter", "", ("pool", "error")),
+    "noa_perf_pool_orphans_total": ("counter", "", ("pool",)),
 }
+
+POOL = {"pool", "cause", "what", "error"}
+"""An alias; and words of ours, but for the class of an error."""
 
 
 def test_the_metrics_are_these():
@@ -54,7 +70,7 @@ def test_each_metric_keeps_the_rules(one):
     assert one.help.endswith(".")
     assert bool(one.buckets) == (one.kind == "histogram")
     assert bool(one.multiprocess_mode) == (one.kind == "gauge")
-    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "policy", "provider", "reason"}
+    assert set(one.labels) <= {"alias", "kind", "outcome", "tier", "rule", "policy", "provider", "reason"} | POOL
 
 
 def test_buckets_of_time_are_powers_of_two_in_microseconds():
