@@ -34,7 +34,7 @@ class Postgres(Server):
         "pg_basebackup": "postgresql-15",
         "postgres": "postgresql-15",
     }
-    folders = ("/usr/lib/postgresql/15/bin",)
+    folders: ClassVar[tuple[str, ...]] = ("/usr/lib/postgresql/15/bin",)
     files: ClassVar[dict[str, str]] = {
         "/usr/share/postgresql/15/extension/hypopg.control": "postgresql-15-hypopg",
         "/usr/share/postgresql/15/extension/pgstattuple.control": "postgresql-15",
