@@ -90,11 +90,14 @@ def start(session: nox.Session) -> str:
 
 
 def cell(session: nox.Session) -> None:
-    """Run every test in one cell of the matrix; tests marked ``server`` start the servers that they need."""
+    """Run every test in one cell of the matrix; tests marked ``server`` start the servers that they need.
+
+    Two workers, each with servers of its own: one waits as much as it works.
+    """
     django = start(session)
     install(session, ["test", "mysql"], session.name)
     assert_django(session, django)
-    pytest(session, expect=django)
+    pytest(session, "--numprocesses=2", "--dist=loadfile", expect=django)
 
 
 @nox.session(name="py311-django52", python=interpreter("3.11") or False)
