@@ -124,13 +124,14 @@ class Pool(Generic[C]):
             started, self.on_first = self.on_first, None
             started()
         try:
-            while True:
-                entry = self._turn(self._granted(deadline, first), deadline)
-                if entry is not None:
-                    return entry
+            while (entry := self._turn(self._granted(deadline, first), deadline)) is None:
                 first = True  # whoever got nothing out of his turn is first again
-        finally:
-            self.figures.waited(self._now() - began, self._lock)
+        except BaseException:
+            with self._lock:
+                self.figures.waited(self._now() - began)
+            raise
+        entry.waited(self._now() - began)
+        return entry
 
     def _granted(self, deadline: float, first: bool) -> Entry[C] | Grant:
         self.reap()
@@ -332,6 +333,8 @@ class Pool(Generic[C]):
                 uses=self.figures.uses + sum(entry.uses for entry in entries),
                 busy=self.figures.busy + sum(entry.busy for entry in entries),
                 held=sum((Counter(entry.held) for entry in entries), self.figures.held),
+                waits=sum((Counter(entry.waits) for entry in entries), self.figures.waits),
+                wait_seconds=self.figures.wait_seconds + sum(entry.wait_seconds for entry in entries),
             )
 
     def held(self) -> list[leaks.Leak]:
@@ -350,10 +353,10 @@ class Pool(Generic[C]):
     def reap(self) -> None:
         """Take back what is held by threads that have ended, and for holders that nobody knows any more."""
         now = self._now()
+        if now - self._reaped_at < REAP_EVERY:
+            return
+        self._reaped_at = now
         with self._lock:
-            if now - self._reaped_at < REAP_EVERY:
-                return
-            self._reaped_at = now
             dead = [entry for entry in self._places.taken if leaks.gone(entry)]
             self.figures.orphans += len(dead)
             for entry in dead:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Generic
 
+from noa_perf.core.histogram import bucket
 from noa_perf.pool.driver import C
 from noa_perf.pool.stacks import Stack
 
@@ -28,6 +29,8 @@ class Entry(Generic[C]):
         "taken_at",
         "used_at",
         "uses",
+        "wait_seconds",
+        "waits",
     )
 
     def __init__(self, connection: C, now: float, expires_at: float, generation: int) -> None:
@@ -40,6 +43,9 @@ class Entry(Generic[C]):
         self.busy = 0.0
         self.held: dict[int, int] = {}
         """How long it was held, by powers of two of microseconds."""
+        self.waits: dict[int, int] = {}
+        """How long those had to wait for it who found none idle, likewise."""
+        self.wait_seconds = 0.0
         self.owner: threading.Thread | None = None
         self.holder: Any = None
         """A weak reference to whoever uses it on behalf of the owner, where there is one."""
@@ -48,3 +54,9 @@ class Entry(Generic[C]):
         self.stack: Stack = ()
         self.taken_at = 0.0
         self.reported = False
+
+    def waited(self, seconds: float) -> None:
+        """Count one who found none idle, and has this one now."""
+        index = bucket(seconds)
+        self.wait_seconds += seconds
+        self.waits[index] = self.waits.get(index, 0) + 1

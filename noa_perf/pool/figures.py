@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -28,19 +27,17 @@ class Figures:
         """What was found on connections that came back, and put right."""
         self.failures: Counter[str] = Counter()
         """Why none could be opened."""
-        self.waits: Counter[int] = Counter()
-        """How long those had to wait who found none idle, by powers of two of microseconds."""
-        self.wait_seconds = 0.0
         self.uses = 0
         """Of connections that are closed now, like what follows."""
+        self.waits: Counter[int] = Counter()
+        self.wait_seconds = 0.0
         self.busy = 0.0
         self.held: Counter[int] = Counter()
 
-    def waited(self, seconds: float, lock: threading.Lock) -> None:
-        """Add one who found none idle."""
-        with lock:
-            self.wait_seconds += seconds
-            self.waits[bucket(seconds)] += 1
+    def waited(self, seconds: float) -> None:
+        """Count one who found none idle, and got none either."""
+        self.wait_seconds += seconds
+        self.waits[bucket(seconds)] += 1
 
     def bury(self, entry: Entry[Any], why: str) -> None:
         """Keep what an entry has counted."""
@@ -48,6 +45,8 @@ class Figures:
         self.uses += entry.uses
         self.busy += entry.busy
         self.held.update(entry.held)
+        self.waits.update(entry.waits)
+        self.wait_seconds += entry.wait_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +64,9 @@ class State:
     """Seconds that they were held, in all."""
     held: Counter[int]
     """How long each was held, by powers of two of microseconds."""
+    waits: Counter[int]
+    """How long those had to wait who found none idle, likewise."""
+    wait_seconds: float
 
     @property
     def open(self) -> int:

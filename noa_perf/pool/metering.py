@@ -95,31 +95,31 @@ class Teller:
 
     def _tell_use(self, to: Recorder, name: str, figures: Figures, state: State) -> None:
         waits, held = self._spread("waits", self._waits(figures, state)), self._spread("held", state.held)
-        waited, seconds = sum(waits.values()), self._grown("wait", figures.wait_seconds)
+        waited, seconds = sum(waits.values()), self._grown("wait", state.wait_seconds)
         if waited:
             to.observe(POOL_ACQUISITION_TIME, (name,), waited, seconds, waits)
         if held:
             busy = self._grown("busy", state.busy)
             to.observe(POOL_CHECKOUT_TIME, (name,), sum(held.values()), busy, held)
             to.add("pool_checkout", (name,), sum(held.values()), busy, held)
-        to.add("pool", (name,), waited, seconds, waits, **self._counts(to, name, figures), **self._seen(state))
+        to.add("pool", (name,), waited, seconds, waits, **self._counts(to, name, figures, state), **self._seen(state))
 
     def _waits(self, figures: Figures, state: State) -> Counter[int]:
         """Return how long all had to wait: those, too, who found one idle and are counted by nobody."""
-        waits = Counter(figures.waits)
+        waits = Counter(state.waits)
         # Who waits or is refused just now may be counted here and not yet there: what was told stays told.
         self._idly = max(self._idly, state.uses + figures.timeouts + figures.refused - sum(waits.values()))
         waits[0] += self._idly
         return waits
 
-    def _counts(self, to: Recorder, name: str, figures: Figures) -> dict[str, int]:
+    def _counts(self, to: Recorder, name: str, figures: Figures, state: State) -> dict[str, int]:
         counts = self._told.since("counts", {what: getattr(figures, what) for what in _COUNTERS})
         for what, many in counts.items():
             to.count(_COUNTERS[what], (name,), many)
         failed = self._told.since("failures", figures.failures)
         for error, many in failed.items():
             to.count(POOL_OPEN_FAILURES, (name, error), many)
-        waited = self._told.since("waited", {"waited": sum(figures.waits.values())})
+        waited = self._told.since("waited", {"waited": sum(state.waits.values())})
         return {**counts, **waited, **{f"failed_{error}": many for error, many in failed.items()}}
 
     def _seen(self, state: State) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import CodeType
+from types import CodeType, FrameType
 
 Stack = tuple[tuple[CodeType, int], ...]
 """Code objects with the offset of the instruction that they were at, innermost first: no frame, so no local, is kept
@@ -11,16 +11,17 @@ alive."""
 
 DEPTH = 24
 """Frames that are kept."""
+_FRAMES = range(DEPTH)
 
 
 def capture(above: int) -> Stack:
     """Return the stack of this thread, less its ``above`` innermost frames beside this one."""
-    frame = sys._getframe(above + 1)
+    frame: FrameType | None = sys._getframe(above + 1)
     found = []
-    for _ in range(DEPTH):
-        found.append((frame.f_code, frame.f_lasti))
-        if frame.f_back is None:
+    for _ in _FRAMES:
+        if frame is None:
             break
+        found.append((frame.f_code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
 
