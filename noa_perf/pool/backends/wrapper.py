@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -25,7 +26,7 @@ from noa_perf.pool.entry import Entry
 OPTION = "noa_pool"
 TIMES = 4
 """How often a statement is sent again: where connections are killed one by one, the next may be as well."""
-_IDENTITY = ("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE", "AUTOCOMMIT")
+_identity = itemgetter("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE", "AUTOCOMMIT")
 
 
 class PooledWrapper(BaseDatabaseWrapper):
@@ -50,7 +51,7 @@ class PooledWrapper(BaseDatabaseWrapper):
     def noa_pool(self) -> Pool[Any] | None:
         """The pool of this alias as its settings are now; None where there is none to be."""
         settings = self.settings_dict
-        identity = (self.timezone_name, *[settings[name] for name in _IDENTITY])
+        identity = self.timezone_name, _identity(settings)
         stale = identity != self._identity or settings["OPTIONS"] != self._options
         if stale or self._pool is None or self._pool.closed:
             self._identity, self._options = identity, dict(settings["OPTIONS"])
