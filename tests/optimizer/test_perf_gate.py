@@ -73,6 +73,8 @@ urlpatterns = [
 
 @pytest.fixture(autouse=True)
 def library(db, tmp_path, monkeypatch):
+    with connection.cursor() as cursor:  # SQLite tells rows by the last number that it gave, before this test as well
+        cursor.execute("DELETE FROM sqlite_sequence")
     fill()
     monkeypatch.setattr(Now, "code", "good")
     monkeypatch.setattr(Now, "kept", False)
