@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import sql
 
 from noa_perf.pool.backends.mysql import dirt as mysql
 from noa_perf.pool.backends.postgresql import dirt as postgresql
@@ -37,6 +40,10 @@ OTHERS = [
     "SELECT pg_advisory_lock(1)",
     "SELECT pg_notify('a', 'b')",
     "CALL pay(17)",
+    "SELECT *\nFROM t\nFOR UPDATE",
+    "SELECT 1\nINTO t",
+    "SELECT pay/* all of it */(17)",
+    "SELECT payé(17)",
 ]
 
 
@@ -69,6 +76,39 @@ def test_nothing_else_may(statement: str) -> None:
 )
 def test_what_ends_with_the_transaction_leaves_nothing_behind(statement: str) -> None:
     assert postgresql.judge(statement) == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "flags"),
+    [
+        ("SELECT pg_advisory_lock(1) WHERE exact", postgresql.LOCKS),
+        ("SELECT pg_advisory_xact_lock(1), pg_try_advisory_lock_shared(2)", postgresql.LOCKS),
+        ('CREATE TABLE "pg_temp".t (x int)', postgresql.TEMPORARY),
+        ("SET search_path = pg_temp; CREATE TABLE t (x int)", postgresql.SETTINGS | postgresql.TEMPORARY),
+        ("SELECT 1 AS x INTO LOCAL TEMPORARY t", postgresql.TEMPORARY),
+        ("CREATE /* short-lived */ TEMP TABLE t (x int)", postgresql.TEMPORARY),
+        ("/* first; then */ SET x = 1", postgresql.SETTINGS),
+        ("-- first; then\nSET x = 1", postgresql.SETTINGS),
+        ("SELECT '--'; SET x = 1", postgresql.SETTINGS),
+        (sql.SQL("SET search_path TO {}, {}").format(sql.Identifier("a"), sql.Literal("b")), postgresql.SETTINGS),
+        (sql.SQL("LISTEN news"), postgresql.CHANNELS),
+        (sql.SQL("SELECT 1"), 0),
+        (sql.SQL("SELECT {}").format(sql.Literal(object())), postgresql.ANYTHING),
+    ],
+)
+def test_what_is_left_behind_is_seen(statement: Any, flags: int) -> None:
+    assert postgresql.judge(statement) == flags
+
+
+@pytest.mark.parametrize(
+    "statement", ["/*!40014 SET FOREIGN_KEY_CHECKS=0 */", "/*M!100100 SET x=1 */", "/*! SET x=1 */"]
+)
+def test_what_mysql_executes_of_comments_is_seen(statement: str) -> None:
+    assert mysql.judge(statement) == mysql.SESSION
+
+
+def test_many_comments_take_no_time() -> None:
+    assert postgresql.judge("/* a */" * 100 + "1") == 0
 
 
 def test_a_semicolon_in_a_literal_costs_a_reset_at_worst() -> None:

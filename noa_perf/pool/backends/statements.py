@@ -8,11 +8,13 @@ from typing import Any
 
 REMEMBERED = 4_096
 """Statements whose verdict is kept; beyond that all are forgotten and judged anew."""
-_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--[^\n]*(?:\n|$)|\#[^\n]*(?:\n|$))*([a-z]+)", re.DOTALL)
+_COMMENT = re.compile(r"/\*(?!m?!).*?\*/|--[^\n]*|\#[^\n]*", re.DOTALL)
+"""What MySQL executes of comments, ``/*! ... */``, is none."""
+_WORD = re.compile(rf"(?:\s|\(|/\*m?!\d*|(?>{_COMMENT.pattern}))*+([a-z]+)", re.DOTALL)
 READS = re.compile(r"(?:\s|\()*select\b", re.IGNORECASE)
 """How a statement begins that may only read."""
-_WRITES = (" for update", " for share", " for no key", " for key share", " into ", "lock in share mode")
-_CALL = re.compile(r"([a-z_][a-z0-9_$.]*|[\"`])\s*\(")
+_WRITES = re.compile(r"\bfor\s+(?:update|share|no\s+key|key\s+share)\b|\binto\b|\block\s+in\s+share\s+mode\b")
+_CALL = re.compile(r"([\w$.]+|[\"`])\s*\(")
 _HARMLESS = frozenset(
     """
     abs all and any array as avg between bit_and bit_or bool_and bool_or by case cast ceil ceiling char_length
@@ -29,6 +31,9 @@ _HARMLESS = frozenset(
     """.split()
 )
 """Words before a parenthesis that no writing function has; what others do nobody knows from here."""
+
+_UNREADABLE = "do"
+"""Stands for what is no text, and may do anything."""
 
 
 class Judge:
@@ -51,9 +56,15 @@ class Judge:
         return found
 
     def _judged(self, statement: str) -> int:
+        text = statement.lower()
+        bare = _COMMENT.sub(" ", text)
+        # What looks like a comment may be within a literal, and a semicolon within a comment: so both are judged.
+        return self._of_parts(text) | (self._of_parts(bare) if bare != text else 0)
+
+    def _of_parts(self, text: str) -> int:
         flags = 0
         # A semicolon within a literal makes parts that are none: the worst of that is a reset for nothing.
-        for part in statement.lower().split(";"):
+        for part in text.split(";"):
             word = _WORD.match(part)
             if word is not None:
                 flags |= self._judge(word[1], part)
@@ -63,12 +74,18 @@ class Judge:
 def only_reads(statement: Any) -> bool:
     """Tell whether a statement is a SELECT that locks nothing, writes nothing, and calls nothing that might."""
     text = _text(statement).lower()
-    if READS.match(text) is None or ";" in text or any(word in text for word in _WRITES):
+    if READS.match(text) is None or ";" in text or _WRITES.search(text) is not None:
         return False
+    text = _COMMENT.sub(" ", text)
     return all(call[1] in _HARMLESS for call in _CALL.finditer(text))
 
 
 def _text(statement: Any) -> str:
-    if isinstance(statement, bytes):
+    if isinstance(statement, str):
+        return statement
+    if isinstance(statement, bytes | bytearray):
         return statement.decode(errors="replace")
-    return statement if isinstance(statement, str) else str(statement)
+    try:
+        return str(statement.as_string(None))  # psycopg's sql.SQL, and what is composed of it
+    except Exception:
+        return _UNREADABLE

@@ -21,17 +21,17 @@ EVERYTHING = "DISCARD ALL"
 
 _LOCAL = re.compile(r"set\s+(?:local|transaction|constraints)\b")
 _TEMPORARY = re.compile(r"create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?\b")
-_INTO = re.compile(r"\binto\s+temp(?:orary)?\b")
+_INTO = re.compile(r"\binto\s+(?:(?:global|local)\s+)?temp(?:orary)?\b")
 
 
 def _judge(word: str, part: str) -> int:
     by_word = _BY_WORD.get(word)
     flags = by_word(part) if by_word is not None else 0
-    if "advisory" in part and "lock" in part and "xact" not in part:
+    if "advisory_lock" in part:  # those that end with the transaction are called advisory_xact_lock
         flags |= LOCKS
     if "set_config" in part:
         flags |= SETTINGS
-    if "pg_temp." in part or (word in {"select", "with"} and _INTO.search(part)):
+    if "pg_temp" in part or (word in {"select", "with"} and _INTO.search(part)):
         flags |= TEMPORARY
     return flags
 
