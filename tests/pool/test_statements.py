@@ -44,6 +44,8 @@ OTHERS = [
     "SELECT 1\nINTO t",
     "SELECT pay/* all of it */(17)",
     "SELECT payé(17)",
+    "SELECT '--', pay(17)",
+    "SELECT a #> b, pay(17)",
 ]
 
 

@@ -76,8 +76,8 @@ def only_reads(statement: Any) -> bool:
     text = _text(statement).lower()
     if READS.match(text) is None or ";" in text or _WRITES.search(text) is not None:
         return False
-    text = _COMMENT.sub(" ", text)
-    return all(call[1] in _HARMLESS for call in _CALL.finditer(text))
+    bare = _COMMENT.sub(" ", text)  # a name and its parenthesis may have a comment between them
+    return all(call[1] in _HARMLESS for read in {text, bare} for call in _CALL.finditer(read))
 
 
 def _text(statement: Any) -> str:
