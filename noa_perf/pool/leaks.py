@@ -56,8 +56,13 @@ def site_line(stack: stacks.Stack) -> str:
 def gone(entry: Entry[Any]) -> bool:
     """Tell whether whoever took an entry can no more give it back."""
     owner, holder = entry.owner, entry.holder
-    if owner is None:
+    if owner is None or not _gone(owner, holder):
         return False
+    # It may have been given back meanwhile, by the last act of whoever is gone now, and be another's.
+    return entry.owner is owner and entry.holder is holder
+
+
+def _gone(owner: threading.Thread, holder: Any) -> bool:
     if holder is None:
         return ended(owner)
     user = holder()
