@@ -156,6 +156,7 @@ class Pool(Generic[C]):
 
     def _open(self, deadline: float) -> Entry[C] | None:
         """Open a connection in a place that was granted; None where it is to be tried again later."""
+        generation = self._generation
         try:
             connection = self.driver.open(max(0.0, deadline - self._now()))
         except BaseException as error:
@@ -165,7 +166,7 @@ class Pool(Generic[C]):
                 return None
             self.figures.timeouts += 1
             raise PoolTimeout(self._complaint("no connection could be opened")) from error
-        return self._opened(connection)
+        return self._opened(connection, generation)
 
     def _passes(self, error: BaseException) -> bool:
         """Free the place in which none could be opened; tell whether it is to be tried again.
@@ -180,10 +181,10 @@ class Pool(Generic[C]):
         self._places.leave(shut=again)
         return again
 
-    def _opened(self, connection: C) -> Entry[C]:
+    def _opened(self, connection: C, generation: int) -> Entry[C]:
         now = self._now()
         life = self.options.max_lifetime * (1 - JITTER * self._jitter())
-        entry = Entry(connection, now, now + life, self._generation)
+        entry = Entry(connection, now, now + life, generation)
         try:
             self._places.fill(entry)
         except Closed:
@@ -203,7 +204,11 @@ class Pool(Generic[C]):
     # Fitness
 
     def _fit(self, entry: Entry[C]) -> bool:
-        why = self._unfit(entry, self._now())
+        try:
+            why = self._unfit(entry, self._now())
+        except BaseException:  # a signal's handler raised, while the server was asked say
+            self.discard(entry, "interrupted")
+            raise
         if why is not None:
             self.discard(entry, why)
         return why is None
@@ -246,6 +251,9 @@ class Pool(Generic[C]):
         except Exception as error:
             logger.debug("pool %s: a connection could not be put in order", self.name, exc_info=error)
             return "untidy" if self.driver.alive(entry.connection) else "dead"
+        except BaseException:  # a signal's handler raised
+            self.discard(entry, "interrupted")
+            raise
         if found:
             with self._lock:
                 self.figures.cleaned.update(found)
@@ -282,13 +290,14 @@ class Pool(Generic[C]):
         """Open one connection ahead of demand, where there is a place and the server answers; tell whether."""
         if not self._places.reserve():
             return False
+        generation = self._generation
         try:
             connection = self.driver.open(self.options.timeout)
         except Exception as error:  # who needs a connection will be told
             self._passes(error)
             return False
         try:
-            self.put_back(self._opened(connection))
+            self.put_back(self._opened(connection, generation))
         except PoolClosed:
             return False
         return True
@@ -397,16 +406,12 @@ class Pool(Generic[C]):
             logger.warning("pool %s: %s; it was taken by %s; logged once", self.name, what, line)
 
     def _complaint(self, what: str) -> str:
-        now = self._now()
-        held = sorted(
-            (entry for entry in self._places.taken if entry.owner is not None), key=lambda entry: entry.taken_at
-        )
+        held = self.held()
         text = f"Pool {self.name!r}: {what}: {len(held)} of {self.limit} in use, {self._places.waiting} waiting."
         if self._why_not is not None:
             words = str(self._why_not).strip() or type(self._why_not).__name__
             text += f" The server cannot be reached: {words.splitlines()[0]}"
-        for entry in held[:TOLD]:
-            leak = leaks.describe(self.name, entry, now)
+        for leak in held[:TOLD]:
             where = leak.route and f" on {leak.route}"
             text += f" Held for {leak.age:.1f} s by {leak.thread}{where}, taken by {leak.line}."
         return text + (" Raise max_size, or hold connections for less long." if held else "")

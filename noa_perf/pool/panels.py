@@ -54,6 +54,7 @@ CAUSES = {
     "drained": gettext_lazy("drained, by an order or a change of time zone"),
     "resized": gettext_lazy("more than the new size"),
     "untidy": gettext_lazy("came back in the middle of something, and could not be put in order"),
+    "interrupted": gettext_lazy("whoever took it or gave it back was interrupted meanwhile"),
     "closed": gettext_lazy("the pool was closed"),
 }
 FOUND = {

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from noa_perf.core.clock import ManualClock
+from noa_perf.pool import leaks
 from noa_perf.pool.core import Pool
 from noa_perf.pool.exceptions import PoolClosed, PoolFull, PoolTimeout
 from noa_perf.pool.housekeeper import Keeper
@@ -414,6 +415,38 @@ class TestFitness:
         assert "test_core.py" in record.getMessage()
 
 
+class TestInterrupted:
+    """By what a signal's handler raises: gunicorn's and Celery's time limits, Ctrl-C."""
+
+    def interrupt(self, *_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def test_whoever_is_while_a_connection_is_checked_loses_no_place(
+        self, bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = bench(max_size=1, ping_after=0.0)
+        one.pool.release(one.pool.acquire())
+        one.clock.advance(1.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(one.driver, "ping", self.interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                one.pool.acquire()
+        assert one.driver.open_now == []
+        one.pool.release(one.pool.acquire())
+
+    def test_whoever_is_while_one_is_put_in_order_loses_no_place(
+        self, bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = bench(max_size=1)
+        entry = one.pool.acquire()
+        with monkeypatch.context() as patched:
+            patched.setattr(one.driver, "tidy", self.interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                one.pool.release(entry)
+        assert one.driver.open_now == []
+        one.pool.release(one.pool.acquire())
+
+
 class TestClosing:
     def test_those_who_wait_are_told(self, bench: Callable[..., Bench]) -> None:
         one = bench(max_size=1)
@@ -469,6 +502,13 @@ class TestOperating:
         assert busy.connection.closed == 1
         assert one.pool.acquire() not in {idle, busy}
         assert one.pool.figures.recycled == {"drained": 2}
+
+    def test_a_drain_closes_one_that_was_being_opened(self, bench: Callable[..., Bench]) -> None:
+        one = bench()
+        one.driver.before_open = one.pool.drain
+        entry = one.pool.acquire()
+        one.pool.release(entry)
+        assert one.driver.open_now == []
 
     def test_a_smaller_limit_closes_what_is_too_many(self, bench: Callable[..., Bench]) -> None:
         one = bench(max_size=4)
@@ -652,6 +692,30 @@ class TestLeaks:
         one.clock.advance(1.0)
         one.pool.reap()
         assert one.pool.state().used == 0
+
+    def test_one_that_another_thread_takes_meanwhile_is_not_taken_from_it(self, bench: Callable[..., Bench]) -> None:
+        one = bench(max_size=1)
+        entry = one.pool.acquire()
+
+        def gone_by_now() -> None:
+            if entry.holder is gone_by_now:
+                one.pool.release(entry)
+                one.start(hold)
+                assert held.wait(GUARD)
+
+        def hold() -> None:
+            one.pool.acquire(still_there)
+            held.set()
+            over.wait(GUARD)
+
+        def still_there() -> object:
+            return one
+
+        held, over = threading.Event(), threading.Event()
+        entry.holder = gone_by_now
+        assert not leaks.gone(entry)
+        assert entry.holder is still_there
+        over.set()
 
     def test_what_a_thread_left_behind_is_taken_back_for_who_needs_it(self, bench: Callable[..., Bench]) -> None:
         one = bench(max_size=1)
