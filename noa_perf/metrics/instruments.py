@@ -272,7 +272,8 @@ POOL_LEAKS = Instrument(
 POOL_RECYCLED = Instrument(
     name="pool_recycled_total",
     kind="counter",
-    help="Connections that were closed, by why: lifetime, idle, dead, silent, drained, resized, untidy, interrupted, closed.",
+    help="Connections that were closed, by why: lifetime, idle, dead, silent, drained, resized, untidy, interrupted, "
+    "closed.",
     labels=("pool", "cause"),
 )
 POOL_CLEANED = Instrument(

@@ -354,8 +354,8 @@ class Pool(Generic[C]):
         return [leaks.describe(self.name, entry, now) for entry in sorted(held, key=lambda entry: entry.taken_at)]
 
     def abandon(self) -> list[Entry[C]]:
-        """Return all entries, and forget them: in a child that was forked, where they are the parent's."""
-        return list(self._places.taken)
+        """Return all entries, and give out none: in a child that was forked, where they are the parent's."""
+        return self._places.abandon()
 
     # Whoever does not give back
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.utils import DatabaseError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError, OperationalError
 
+from noa_perf.pool import registry
 from noa_perf.pool.exceptions import PoolTimeout
 from tests.pool.engines import GUARD, Engine, Threads, until
 from tests.servers.base import processes_below
@@ -88,6 +89,33 @@ class TestKilled:
             one.request(work)
         assert one.ask("SELECT count(*) FROM kept") == 0
 
+    @pytest.mark.parametrize("how", ["statement", "driver"])
+    def test_within_a_transaction_that_django_does_not_know_it_is_told(
+        self, engine: Callable[..., Engine], vendor: str, how: str
+    ) -> None:
+        one = engine(max_size=2)
+        one.ask("CREATE TABLE kept (x int)")
+        kept: list[Any] = []
+
+        def work() -> None:
+            one.connection.ensure_connection()
+            if how == "statement":
+                one.scalar("BEGIN")
+            elif vendor == "postgresql":
+                kept.append(one.connection.connection.transaction())
+                kept[0].__enter__()
+            else:
+                one.connection.connection.autocommit(False)
+            one.scalar("INSERT INTO kept VALUES (1)")
+            one.kill()
+            with pytest.raises(OperationalError):
+                one.scalar("SELECT 1")
+            with pytest.raises((OperationalError, InterfaceError)):
+                one.scalar("INSERT INTO kept VALUES (2)")
+
+        one.request(work)
+        assert one.ask("SELECT count(*) FROM kept") == 0
+
     def test_with_a_session_that_was_changed_it_is_told(self, engine: Callable[..., Engine], vendor: str) -> None:
         one = engine()
 
@@ -151,7 +179,7 @@ class TestAway:
         until(lambda: len(one.backends()) <= 5)
 
     def test_one_that_stays_away_is_told_within_the_timeout(self, engine: Callable[..., Engine], vendor: str) -> None:
-        one = engine(timeout=0.5)
+        one = engine(timeout=2.0)  # longer than the gate stays shut, for the last request
         assert one.ask() == 1
         one.server.end("primary", signal.SIGINT if vendor == "postgresql" else signal.SIGTERM)
         try:
@@ -386,6 +414,19 @@ class TestProcesses:
             answer = json.loads(told.read())
         os.waitpid(child, 0)
         return answer
+
+    def test_a_child_leaves_the_parents_pool_alone_though_its_wrapper_idled(
+        self, engine: Callable[..., Engine]
+    ) -> None:
+        one = engine(max_size=1)
+        one.ask()
+        pool = one.pool
+
+        def work() -> list[bool]:
+            one.ask()
+            return [one.pool is pool, registry.named(one.alias)[0].pool is one.pool]
+
+        assert self.in_child(work) == [False, True]
 
     def test_a_child_of_a_transaction_is_not_in_it(self, engine: Callable[..., Engine]) -> None:
         one = engine(max_size=3)

@@ -165,7 +165,13 @@ class PooledWrapper(BaseDatabaseWrapper):
         return True
 
     def _replaceable(self) -> bool:
-        return not self.in_atomic_block and self.autocommit and not self.connection.noa_dirt
+        if self.in_atomic_block or not self.autocommit or self.connection.noa_dirt:
+            return False
+        return self.autocommits()
+
+    def autocommits(self) -> bool:
+        """Tell whether the driver's connection is in autocommit, which may be set past Django."""
+        raise NotImplementedError
 
     def _lost(self) -> bool:
         return self._lender is not None and not self._lender.driver.alive(self.connection)

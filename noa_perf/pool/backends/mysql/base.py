@@ -50,6 +50,10 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
         params["cursorclass"] = marking(params.get("cursorclass", Cursor))
         return params
 
+    def autocommits(self) -> bool:
+        """Tell whether the server begins no transactions by itself, whoever told it to."""
+        return not self.connection.open or bool(self.connection.get_autocommit())
+
     def make_cursor(self, cursor: Any) -> Any:
         """Return Django's cursor around mysqlclient's."""
         return _Cursor(cursor, self)

@@ -48,6 +48,8 @@ def marking(factory: type) -> type:
 class Connection(psycopg.Connection[Any]):
     """psycopg's, whose cursors mark, also those that a site takes from it itself; its ``cursor_factory`` is theirs."""
 
+    noa_dirt: int
+
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """Return a cursor, as psycopg does."""
         factory: Any = self.cursor_factory
@@ -56,6 +58,11 @@ class Connection(psycopg.Connection[Any]):
             return super().cursor(*args, **kwargs)
         finally:
             self.cursor_factory = factory
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a transaction, as psycopg does."""
+        self.noa_dirt |= dirt.TRANSACTION
+        return super().transaction(*args, **kwargs)
 
 
 class _Cursor(Again, CursorWrapper):
@@ -81,6 +88,10 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
         connection = super().get_new_connection(params)
         connection.__class__ = Connection  # psycopg.connect() knows but its own
         return connection
+
+    def autocommits(self) -> bool:
+        """Tell whether psycopg begins no transactions by itself, whoever told it to."""
+        return bool(self.connection.autocommit)
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return psycopg's cursor; one that the server keeps is remembered, to be closed at the latest with us."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from noa_perf.pool.backends.statements import Judge
 
-SETTINGS, TEMPORARY, LOCKS, CHANNELS, PREPARED, CURSORS, ANYTHING = (1 << n for n in range(7))
+SETTINGS, TEMPORARY, LOCKS, CHANNELS, PREPARED, CURSORS, TRANSACTION, ANYTHING = (1 << n for n in range(8))
 
 CURES = {
     SETTINGS: "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
@@ -44,6 +44,8 @@ _BY_WORD: dict[str, Callable[[str], int]] = {
     "prepare": lambda part: 0 if re.search(r"prepare\s+transaction\b", part) else PREPARED,
     "declare": lambda part: CURSORS if "with hold" in part else 0,
     "discard": lambda _: SETTINGS,
+    "begin": lambda _: TRANSACTION,
+    "start": lambda _: TRANSACTION,
     "do": lambda _: ANYTHING,
     "call": lambda _: ANYTHING,
     "load": lambda _: ANYTHING,
@@ -53,7 +55,7 @@ judge = Judge(_judge)
 
 
 def cure(flags: int) -> str:
-    """Return the statements that take away what ``flags`` name, to be sent at once."""
+    """Return the statements that take away what ``flags`` name, to be sent at once: not a transaction."""
     if flags & ANYTHING:
         return EVERYTHING  # which is not to be sent with others
     return "; ".join(sql for flag, sql in CURES.items() if flags & flag)

@@ -133,12 +133,11 @@ class PostgresDriver:
             for name, value in zip(_ATTRIBUTES, connection.noa_initial, strict=True):
                 setattr(connection, name, value)
             found.append("attributes")
-        flags = connection.noa_dirt | self._always
-        if flags:
-            if not self._never:
-                self._reset(connection, flags)
-                found.append("session")
-            connection.noa_dirt = 0
+        flags = connection.noa_dirt & ~dirt.TRANSACTION | self._always
+        if flags and not self._never:
+            self._reset(connection, flags)
+            found.append("session")
+        connection.noa_dirt = 0
         return tuple(found)
 
     def disown(self, connection: Any) -> None:
