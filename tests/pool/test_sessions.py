@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from MySQLdb.cursors import SSCursor
 from psycopg import sql
 
 from tests.pool.engines import Engine, Threads
@@ -294,3 +295,34 @@ def test_a_site_with_reset_always_loses_nothing_when_backends_are_killed(engine:
         assert one.scalar("SELECT 2") == 2
 
     one.request(work)
+
+
+def test_what_callproc_leaves_behind_is_gone(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "mysql":
+        return
+    one = engine(max_size=1)
+    one.ask("CREATE PROCEDURE note(x int) SET @noted = x")
+
+    def work() -> None:
+        with one.connection.cursor() as cursor:
+            cursor.callproc("note", [5])
+
+    one.request(work)
+    assert one.ask("SELECT @noted") is None
+    assert one.ask("SELECT @_note_0") is None
+
+
+def test_an_answer_that_nobody_read_reaches_nobody_else(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "mysql":
+        return
+    one = engine(max_size=1)
+    left: list[Any] = []
+
+    def work() -> None:
+        one.connection.ensure_connection()
+        left.append(one.connection.connection.cursor(SSCursor))
+        left[0].execute("SELECT 1 UNION SELECT 2")
+
+    one.request(work)
+    assert one.ask("SELECT 3") == 3
+    assert one.pool.figures.recycled == {"untidy": 1}

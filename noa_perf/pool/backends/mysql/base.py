@@ -24,6 +24,11 @@ class Marking:
             self.connection.noa_dirt |= flags  # type: ignore[attr-defined]
         return super().execute(query, args)  # type: ignore[misc]
 
+    def callproc(self, procname: Any, args: Any = ()) -> Any:
+        """Call a procedure, as mysqlclient does: by variables of the session."""
+        self.connection.noa_dirt |= dirt.SESSION  # type: ignore[attr-defined]
+        return super().callproc(procname, args)  # type: ignore[misc]
+
 
 @lru_cache
 def marking(cursorclass: type) -> type:

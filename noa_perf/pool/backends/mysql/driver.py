@@ -18,6 +18,8 @@ _PASSING = frozenset({1040, 1053, 1203, 1226, 2002, 2003, 2005, 2006, 2013, 2055
 """Codes with which it is worth asking again: no room, shutting down, nobody there."""
 _GONE = frozenset({2006, 2013, 2055})
 """Codes after which the client has closed the socket, whose number may be another's by now."""
+_NONE = -1
+"""What ``next_result()`` says, without a round trip, where no more results follow."""
 
 
 class MysqlDriver:
@@ -85,6 +87,10 @@ class MysqlDriver:
     def tidy(self, connection: Any) -> tuple[str, ...]:
         """Roll back what is open; what statements changed goes with the session, which begins anew."""
         found: list[str] = []
+        if connection.errno() in _GONE:
+            raise MySQLdb.OperationalError(2006, "The connection is gone.")
+        if connection.next_result() != _NONE:  # raises where one was read in part
+            raise MySQLdb.ProgrammingError(2014, "An answer is left that nobody read.")
         flags = connection.noa_dirt | self._always
         if flags & dirt.TRANSACTION or bool(connection.get_autocommit()) is not connection.noa_autocommit:
             connection.rollback()
