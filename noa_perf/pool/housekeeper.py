@@ -112,23 +112,29 @@ class Housekeeper(threading.Thread):
         super().__init__(name="noa_perf.pool", daemon=True)
         self._every = every
         self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+        self._lock = threading.Lock()
         self._over = threading.Event()
         self._faults: set[str] = set()
 
     def look_after(self, keeper: Keeper) -> None:
         """Tend to one more pool."""
-        self._keepers.add(keeper)
+        with self._lock:
+            self._keepers.add(keeper)
 
     def run(self) -> None:
         """Tend until told to stop."""
         while not self._over.wait(self._every):
-            for keeper in list(self._keepers):
+            for keeper in self._all():
                 if not keeper.pool.closed:
                     self._tend(keeper)
 
     def stop(self) -> None:
         """End soon."""
         self._over.set()
+
+    def _all(self) -> list[Keeper]:
+        with self._lock:  # a set that grows while it is read would end this thread
+            return list(self._keepers)
 
     def _tend(self, keeper: Keeper) -> None:
         try:

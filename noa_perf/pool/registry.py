@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -12,6 +13,8 @@ from noa_perf.metrics import recorder
 from noa_perf.pool.core import Pool
 from noa_perf.pool.exceptions import UnknownPool
 from noa_perf.pool.housekeeper import Housekeeper, Keeper
+
+logger = logging.getLogger("noa_perf.pool")
 
 _lock = threading.Lock()
 _keepers: dict[Hashable, Keeper] = {}
@@ -74,10 +77,20 @@ def _look_after(keeper: Keeper) -> None:
     global _housekeeper
     with _lock:
         if _housekeeper is None:
-            _housekeeper = Housekeeper()
-            _housekeeper.start()
-        _housekeeper.look_after(keeper)
+            _housekeeper = _started()
+        if _housekeeper is not None:
+            _housekeeper.look_after(keeper)
     recorder.current().begin()
+
+
+def _started() -> Housekeeper | None:
+    housekeeper = Housekeeper()
+    try:
+        housekeeper.start()
+    except RuntimeError as error:  # no more threads, or the interpreter ends: connections are lent all the same
+        logger.debug("noa_perf.pool has no housekeeper", exc_info=error)
+        return None
+    return housekeeper
 
 
 def _in_child() -> None:

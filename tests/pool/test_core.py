@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from noa_perf.core.clock import ManualClock
-from noa_perf.pool import leaks
+from noa_perf.pool import leaks, registry
 from noa_perf.pool.core import Pool
 from noa_perf.pool.exceptions import PoolClosed, PoolFull, PoolTimeout
-from noa_perf.pool.housekeeper import Keeper
+from noa_perf.pool.housekeeper import Housekeeper, Keeper
 from noa_perf.pool.options import PoolOptions
 from tests.pool.fake import FakeConnection, FakeDriver
 
@@ -766,3 +766,16 @@ class TestLeaks:
         entry, reference = take()
         assert entry.stack
         assert reference() is None
+
+
+def test_a_site_goes_on_where_no_housekeeper_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Housekeeper) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Housekeeper, "start", refuse)
+    monkeypatch.setattr(registry, "_housekeeper", None)
+    pool = registry.pool("lonely", lambda: Pool("lonely", FakeDriver(), PoolOptions()))
+    try:
+        pool.release(pool.acquire())
+    finally:
+        registry.close("lonely")
