@@ -104,10 +104,8 @@ class Pool(Generic[C]):
             self.discard(entry, "dead")
 
     def _warm(self, again: Entry[C] | None) -> Entry[C] | None:
-        while (entry := self._places.pop(again)) is not None:
-            if self._fit(entry):
-                return entry
-        return None
+        entry = self._places.pop(again)
+        return entry if entry is not None and self._fit(entry) else None
 
     def put_back(self, entry: Entry[C]) -> None:
         """Make an entry idle, or give it to whoever waits longest."""
@@ -126,12 +124,18 @@ class Pool(Generic[C]):
         try:
             while (entry := self._turn(self._granted(deadline, first), deadline)) is None:
                 first = True  # whoever got nothing out of his turn is first again
+                self._hurry(deadline)
         except BaseException:
             with self._lock:
                 self.figures.waited(self._now() - began)
             raise
         entry.waited(self._now() - began)
         return entry
+
+    def _hurry(self, deadline: float) -> None:
+        if self._now() >= deadline:  # each that does not answer takes ping_timeout to find out
+            self.figures.timeouts += 1
+            raise PoolTimeout(self._complaint(f"none was fit for use within {self.options.timeout:g} s"))
 
     def _granted(self, deadline: float, first: bool) -> Entry[C] | Grant:
         self.reap()

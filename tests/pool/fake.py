@@ -19,7 +19,7 @@ class FakeConnection:
 
 
 class FakeDriver:
-    """Opens :class:`FakeConnection`; ``before_open`` may wait, or raise."""
+    """Opens :class:`FakeConnection`; ``before_open`` and ``before_ping`` may wait, or raise."""
 
     isolation_level = None
 
@@ -27,6 +27,7 @@ class FakeDriver:
         self.opened: list[FakeConnection] = []
         self.pings = 0
         self.before_open: Callable[[], None] = lambda: None
+        self.before_ping: Callable[[], None] = lambda: None
         self.passing: type[Exception] = ConnectionRefusedError
         self._lock = threading.Lock()
 
@@ -49,6 +50,7 @@ class FakeDriver:
 
     def ping(self, connection: FakeConnection, seconds: float) -> bool:
         self.pings += 1
+        self.before_ping()
         return connection.there and connection.answers
 
     def tidy(self, connection: FakeConnection) -> tuple[str, ...]:

@@ -382,6 +382,18 @@ class TestFitness:
         one.pool.release(one.pool.acquire())
         assert one.driver.pings == 1
 
+    def test_those_that_are_silent_take_no_longer_than_the_timeout(self, bench: Callable[..., Bench]) -> None:
+        one = bench(max_size=9, timeout=3.0, ping_after=0.0)
+        for entry in [one.pool.acquire() for _ in range(9)]:
+            entry.connection.answers = False
+            one.pool.release(entry)
+        one.driver.before_ping = lambda: one.clock.advance(1.0)
+        one.clock.advance(1.0)
+        with pytest.raises(PoolTimeout):
+            one.pool.acquire()
+        assert one.driver.pings == 1 + 3
+        assert len(one.driver.open_now) == 5
+
     def test_none_lives_for_longer_than_max_lifetime(self, bench: Callable[..., Bench]) -> None:
         one = bench(max_lifetime=100.0)
         entry = one.pool.acquire()
