@@ -66,6 +66,12 @@ class Browser:
             self.errors.append(message.text)
 
 
+def follow(page: Any, link: Any) -> None:
+    """Click what leads to another page, and wait until that page is there; a click alone does not wait for all of it."""
+    with page.expect_navigation():
+        link.click()
+
+
 @pytest.fixture
 def browser(site: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
     # Playwright's loop runs in this thread; Django would refuse the test's own clean-up beside it.
@@ -98,8 +104,7 @@ def test_every_page_loads_without_an_error_fits_and_is_accessible(browser, schem
 @pytest.mark.parametrize(("listed", "stats"), [("queries/", 5), ("routes/", 6), ("n-plus-one/", 4)])
 def test_the_page_of_one_thing(browser, listed, stats, scheme, width):
     page = browser.open(HOME + listed, scheme=scheme, width=width)
-    with page.expect_navigation():
-        page.locator(".np td a").first.click()
+    follow(page, page.locator(".np td a").first)
 
     assert page.locator(".np-stat").count() == stats
     assert page.locator("svg.chart").count() >= 1
@@ -123,9 +128,9 @@ def test_every_export_answers(browser):
 def test_every_tab_window_and_fold_works(browser):
     page = browser.open(HOME)
     for index in range(page.locator(".np-tabs a").count()):
-        page.locator(".np-tabs a").nth(index).click()
+        follow(page, page.locator(".np-tabs a").nth(index))
         for window in range(page.locator(".np-windows a").count()):
-            page.locator(".np-windows a").nth(window).click()
+            follow(page, page.locator(".np-windows a").nth(window))
             assert page.locator(".np-windows [aria-current]").count() == 1
         for fold in page.locator(".np summary").all():
             fold.click()
@@ -137,8 +142,7 @@ def test_every_tab_window_and_fold_works(browser):
 def test_every_copy_button_copies(browser, listed):
     page = browser.open(HOME + listed.removesuffix("1"))
     if listed.endswith("1"):
-        with page.expect_navigation():
-            page.locator(".np td a").first.click()
+        follow(page, page.locator(".np td a").first)
     buttons = page.locator(".np-copy")
     assert buttons.count() >= 1
 
@@ -153,7 +157,7 @@ def test_all_works_without_script(browser):
     context.add_cookies([{"name": "sessionid", "value": browser.session, "url": browser.url}])
     page = context.new_page()
     page.goto(browser.url + HOME)
-    page.get_by_role("link", name="Evidence for N+1").click()
+    follow(page, page.get_by_role("link", name="Evidence for N+1"))
 
     assert page.get_by_role("heading", name="N+1").count() >= 1
     page.goto(browser.url + HOME + "queries/")

@@ -22,7 +22,7 @@ from noa_perf.metrics.rollup import Writer
 from noa_perf.pool import databases
 from noa_perf.pool.models import PoolOrder
 from noa_perf.pool.options import PoolOptions
-from tests.dashboard.test_browser import POLICY, Browser
+from tests.dashboard.test_browser import POLICY, Browser, follow
 from tests.servers.chromium import Chromium
 from tests.servers.registry import get
 
@@ -121,10 +121,10 @@ def test_a_pool_is_resized_in_two_steps(browser: Browser, width: int) -> None:
     page.select_option("select[name=action]", "resize")
     page.select_option("select[name=alias]", "reports")
     page.fill("input[name=value]", "6")
-    page.click("input[type=submit]")
+    follow(page, page.locator("input[type=submit]"))
     looked_at(page, "#content", f"confirm-light-{width}")
     assert PoolOrder.objects.count() == 2
-    page.click("input[name=confirmed]")
+    follow(page, page.locator("input[name=confirmed]"))
     looked_at(page, "#content", f"ordered-light-{width}")
     row = PoolOrder.objects.latest("pk")
     assert (row.alias, row.value, row.who) == ("reports", 6, "ada")
