@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "noa_perf.cache",
     "noa_perf.ratelimit",
     "noa_perf.pool",
+    "noa_perf.cdn",
 ]
 if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]

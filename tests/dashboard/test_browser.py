@@ -67,7 +67,7 @@ class Browser:
 
 
 def follow(page: Any, link: Any) -> None:
-    """Click what leads to another page, and wait until that page is there; a click alone does not wait for all of it."""
+    """Click what leads to another page, and wait until all of that page is there, as a click alone does not."""
     with page.expect_navigation():
         link.click()
 

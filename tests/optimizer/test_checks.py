@@ -76,7 +76,7 @@ def test_a_broken_setting_keeps_its_default_and_the_others_count(settings):
 
 
 def test_sections_of_apps_that_are_not_installed_are_left_alone(settings):
-    settings.NOA_PERF = {"CDN": {"anything": 1}}
+    settings.NOA_PERF = {"DASHBOARD": {"anything": 1}}
 
     assert messages() == {}
 

@@ -1,0 +1,22 @@
+"""The Django app ``noa_perf.cdn``."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+from django.utils.translation import gettext_lazy as _
+
+
+class CdnConfig(AppConfig):
+    """Assets, from the source tree to the edge. Opens no connection, starts no thread."""
+
+    name = "noa_perf.cdn"
+    label = "noa_perf_cdn"
+    verbose_name = _("Assets and CDN")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register checks."""
+        from noa_perf.cdn import checks as own
+
+        checks.register(own.check_settings)

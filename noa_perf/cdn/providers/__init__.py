@@ -1,0 +1,1 @@
+"""The edges: one small class each."""
