@@ -40,11 +40,12 @@ class State:
 
 
 def state(request: HttpRequest) -> State:
-    """Return what was decided about a request so far."""
+    """Return what was decided about a request so far; ``request.rate_limit`` is there from then on."""
     found = getattr(request, _STATE, None)
     if found is None:
         found = State()
         setattr(request, _STATE, found)
+        request.rate_limit = ALLOWED  # type: ignore[attr-defined]  # a view reads it, whether or not anybody is asked
     return found
 
 
@@ -78,9 +79,8 @@ def noted(request: HttpRequest, decision: Decision) -> Decision:
     tallies = registry.tallies()
     for one in decision.verdicts:
         tallies.of(one.policy.name).look(one.remaining, one.limit.size)
-    seen = state(request)
-    before: Decision = getattr(request, "rate_limit", ALLOWED)
-    seen.decisions.append(decision)
+    state(request).decisions.append(decision)
+    before: Decision = request.rate_limit  # type: ignore[attr-defined]
     request.rate_limit = decision if before is ALLOWED else before.and_(decision)  # type: ignore[attr-defined]
     return decision
 

@@ -105,7 +105,8 @@ def _passes(request: Any, policy: Policy) -> bool:
             f"@ratelimit got {type(request).__name__} for a request. On a method write "
             "@method_decorator(ratelimit(...))."
         )
-    return not (conf.enabled("RATELIMIT") and fits_method(policy, request.method)) or asking.state(request).exempt
+    is_exempt = asking.state(request).exempt
+    return is_exempt or not (conf.enabled("RATELIMIT") and fits_method(policy, request.method))
 
 
 def _limited_patterns(patterns: Sequence[Any], policy: Policy) -> list[Any]:

@@ -53,6 +53,15 @@ def marked(request):
     return HttpResponse("yes" if request.rate_limit else "no", status=200)
 
 
+@ratelimit("1/d", name="marked-posts", by="user", methods=["POST"], on_denial="mark")
+def marked_posts(request):
+    return HttpResponse("yes" if request.rate_limit else "no")
+
+
+def asks(request):
+    return HttpResponse("yes" if request.rate_limit else "no")
+
+
 @method_decorator(ratelimit("2/d", name="klass"), name="dispatch")
 class Klass(View):
     def get(self, request):
@@ -85,6 +94,8 @@ urlpatterns = [
     path("decorated/", decorated),
     path("adecorated/", adecorated),
     path("marked/", marked),
+    path("marked-posts/", marked_posts),
+    path("asks/", asks),
     path("klass/", Klass.as_view()),
     path("aklass/", AsyncKlass.as_view()),
     path("amethod/", AsyncMethod.as_view()),
@@ -257,6 +268,27 @@ def test_a_whole_urlconf_shares_one_quota(client):
 def test_a_view_may_decide_for_itself(client):
     with site():
         assert [client.get("/marked/").content for _ in range(2)] == [b"yes", b"no"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("own", [{"ALLOW": ["127.0.0.0/8"]}, {"ENABLED": False}])
+def test_a_view_may_decide_for_whom_no_limit_holds(client, own):
+    with site(**own):
+        assert [client.get("/marked/").content for _ in range(2)] == [b"yes"] * 2
+
+
+@pytest.mark.django_db
+def test_a_view_may_decide_where_its_own_limit_does_not_hold(client):
+    with site():
+        asked = [client.get("/marked-posts/"), client.post("/marked-posts/")]  # another method; a guest, not a user
+    assert [one.content for one in asked] == [b"yes"] * 2
+
+
+@pytest.mark.django_db
+def test_a_view_may_decide_where_no_policy_holds(client):
+    with site({"posts": {"limits": "1/d", "methods": ["POST"], "on_denial": "mark"}}):
+        assert client.get("/asks/").content == b"yes"
+        assert [client.post("/asks/").content for _ in range(2)] == [b"yes", b"no"]
 
 
 @pytest.mark.django_db
