@@ -142,3 +142,33 @@ def test_a_clock_that_is_set_back_stops_nobody_for_long(shape):
         client.ask(10**15)
     back = 10**15 - 3_600 * 1_000_000
     assert client.ask(back + 2 * PERIOD + 1) or client.ask(back + 4 * PERIOD)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
+@settings(max_examples=150)
+@given(
+    start=st.integers(10**15, 10**15 + PERIOD),
+    before=st.lists(st.tuples(WAITS, st.integers(1, 9)), max_size=6),
+    cost=st.integers(1, 9),
+    between=st.lists(st.tuples(st.sampled_from([0, 1, 50_000, 999_999, 3 * PERIOD]), st.integers(1, 9)), max_size=6),
+    after=st.sampled_from([0, 1, 50_000, PERIOD, 2 * PERIOD]),
+)
+def test_what_is_given_back_leaves_nobody_more_than_if_it_had_never_been_charged(
+    shape, start, before, cost, between, after
+):
+    limit = Limit.parse({"rate": "10/s", **shape})
+    own, other, now = Client(limit), Client(limit), start
+    for wait, units in before:
+        now += wait
+        assert own.ask(now, units) == other.ask(now, units)
+    if not own.ask(at := now, cost):
+        return
+    for wait, units in between:
+        now += wait
+        if own.ask(now, units):
+            assert other.ask(now, units)
+    own.state = limit.arithmetic.give(own.state, now, cost, at)
+    for moment in (now, now + after):
+        left = [limit.arithmetic.figures(one.state, moment, 0, True).remaining for one in (own, other)]
+        assert left[0] <= left[1]
+        assert moment > at or left[0] == left[1]

@@ -14,7 +14,7 @@ from noa_perf.core.redis import Script
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.storages.base import Charge
 from noa_perf.ratelimit.storages.memory import MemoryStorage
-from noa_perf.ratelimit.storages.redis import RedisStorage
+from noa_perf.ratelimit.storages.redis import RedisStorage, _asked
 from tests.ratelimit.places import guard_of
 from tests.servers import get
 from tests.servers.redis import Redis
@@ -126,6 +126,35 @@ def test_they_agree_on_several_limits_and_clients_and_on_who_is_blocked(server, 
         else:
             ours, theirs = (storage.run(what, [*charges.values()]) for storage in (here, there))
             assert [one.figures for one in ours] == [one.figures for one in theirs]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
+@pytest.mark.parametrize("rate", ["7/3s", "3/ms", "7777/30d"])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([*WAITS, *BACK]), st.sampled_from(["hit", "hit", "hit", "give"]), st.integers(0, 5)),
+        max_size=25,
+    )
+)
+def test_they_agree_on_what_is_given_back_of_an_earlier_moment(server, shape, rate, steps):
+    policy = Policy.parse(f"twin{next(_names)}", {"limits": [rate], **shape})
+    arithmetic, there = policy.limits[0].arithmetic, Fake(guard_of(server), "twins")
+    state, moment, charged = None, 1_795_000_000_000_000, []
+    for wait, what, number in steps:
+        moment += wait
+        there.guard.clients.get().set("clock", moment)
+        at, cost = 0, number
+        if what == "give":
+            if not charged:
+                continue
+            at, cost = charged.pop(number % len(charged))
+            state = arithmetic.give(state, moment, cost, at)
+        elif (new := arithmetic.admit(state, moment, cost)) is not None and cost:
+            state = arithmetic.commit(new, moment, cost)
+            charged.append((moment, cost))
+        _, left, reset, _ = there._call(there._packed(what, _asked([Charge(policy, "c", cost)]), at))
+        assert (left, reset) == arithmetic.figures(state, moment, cost, True)[1:3]
 
 
 def milliseconds(redis):

@@ -66,8 +66,11 @@ class Bucket(Algorithm):
         return Figures(allowed, (self.room - filled) // self.per_unit, self._until(filled, now), retry)
 
     def give(self, state: State | None, now: int, cost: int, at: int = 0) -> State | None:
-        """Take units out again, whenever they came in."""
-        filled = self._filled(state, now) - cost * self.per_unit
+        """Take units out again; of those that came in at the moment ``at`` what cannot have leaked out since."""
+        given = cost * self.per_unit
+        if at:  # the rest is gone: to take it out too would take out what others have poured in
+            given = max(0, given - max(0, now // self.quantum - at // self.quantum) * self.ticks)
+        filled = self._filled(state, now) - given
         return (now // self.quantum, filled) if filled > 0 else None
 
     def _filled(self, state: State | None, now: int) -> int:

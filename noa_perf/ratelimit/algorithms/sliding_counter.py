@@ -42,12 +42,11 @@ class SlidingCounter(Algorithm):
     def give(self, state: State | None, now: int, cost: int, at: int = 0) -> State | None:
         """Count fewer: in the window of ``at``, or in this one first."""
         window, count, before = self._now(state, now)
-        former = at // self.period < window if at else False
-        here = 0 if former else min(cost, count)
-        count -= here
-        if former or not at:
+        ago = window - at // self.period if at else None
+        here = min(cost, count) if ago in (None, 0) else 0
+        if ago in (None, 1):
             before = max(0, before - (cost - here))
-        return (window, count, before) if count or before else None
+        return (window, count - here, before) if count > here or before else None
 
     def _now(self, state: State | None, now: int) -> State:
         window = now // self.period

@@ -23,7 +23,11 @@ function algorithms.bucket.take(key, state, now, cost, a)
 end
 
 function algorithms.bucket.give(key, state, now, cost, a, at)
-    state.filled = math.max(0, state.filled - cost * a[1])
+    local given = cost * a[1]
+    if at > 0 then -- what may have leaked out since is gone: to take it out too would take out what others poured in
+        given = math.max(0, given - math.max(0, state.at - math.floor(at / a[4])) * a[3])
+    end
+    state.filled = math.max(0, state.filled - given)
     algorithms.bucket.write(key, state, now, a)
 end
 

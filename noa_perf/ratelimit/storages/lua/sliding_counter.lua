@@ -29,10 +29,10 @@ function algorithms.sliding_counter.take(key, state, now, cost, a)
 end
 
 function algorithms.sliding_counter.give(key, state, now, cost, a, at)
-    local former = at > 0 and math.floor(at / a[2]) < state.window
-    local here = former and 0 or math.min(cost, state.count)
+    local ago = at > 0 and state.window - math.floor(at / a[2])
+    local here = (not ago or ago == 0) and math.min(cost, state.count) or 0
     state.count = state.count - here
-    if former or at == 0 then
+    if not ago or ago == 1 then
         state.before = math.max(0, state.before - (cost - here))
     end
     algorithms.sliding_counter.write(key, state, now, a)
