@@ -77,11 +77,14 @@ class Bans:
         )
         return self._learn(made, audited=True)
 
-    def release(self, client: str) -> bool:
-        """End a client's ban everywhere; tell whether there was one. Raises ``StorageDown``, and then it stands."""
+    def release(self, client: str, *, erase: bool = False) -> bool:
+        """End a client's ban everywhere; tell whether there was one. Raises ``StorageDown``, and then it stands.
+
+        ``erase`` leaves nothing in Redis that names the client.
+        """
         was = self.local.of(client) is not None
         if self.shared is not None:
-            was = self.shared.release(client) or was
+            was = self.shared.release(client, self._around(client), erase=erase) or was
         self.forget([client])
         signals.released.send_robust(Bans, client=client)
         return was
@@ -91,7 +94,7 @@ class Bans:
         ended = set(clients)
         with self._lock:
             for client in ended:
-                self._own.release(client)
+                self._own.release(client, self._around(client))
         _strike(self._untold, [ban for ban in tuple(self._untold) if ban.client in ended])
         _strike(self.unwritten, [entry for entry in tuple(self.unwritten) if entry.ban.client in ended])
         self.local.drop(ended)
@@ -124,8 +127,11 @@ class Bans:
         own = self._settings
         if not own.escalate_after:
             return None
-        network = within(client, own.escalate_ipv4_prefix, own.escalate_ipv6_prefix)
+        network = self._around(client)
         return Wider(network, own.escalate_after, own.escalate_within) if network else None
+
+    def _around(self, client: str) -> str:
+        return within(client, self._settings.escalate_ipv4_prefix, self._settings.escalate_ipv6_prefix)
 
     def _learn(self, made: list[Made], *, told: bool = True, audited: bool = False) -> Ban:
         """Know of what was made; return the ban of the client itself."""

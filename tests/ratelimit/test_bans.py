@@ -222,6 +222,22 @@ def test_a_network_is_banned_once_enough_of_its_addresses_are(store):
     assert not network.is_new
 
 
+def test_who_was_released_counts_for_no_network(store):
+    for number in (1, 2):
+        store.ban(f"ip:203.0.113.{number}", TERMS, "once", WIDER)
+    store.release("ip:203.0.113.1", WIDER.network)
+    assert len(store.ban("ip:203.0.113.3", TERMS, "once", WIDER)) == 1
+    assert len(store.ban("ip:203.0.113.4", TERMS, "once", WIDER)) == 2
+
+
+def test_a_network_that_was_released_needs_as_many_anew(store):
+    for number in (1, 2, 3):
+        store.ban(f"ip:203.0.113.{number}", TERMS, "once", WIDER)
+    assert store.release(WIDER.network)
+    for number, made in ((4, 1), (5, 1), (6, 2)):
+        assert len(store.ban(f"ip:203.0.113.{number}", TERMS, "once", WIDER)) == made
+
+
 def test_memory_forgets_former_bans_in_time(clock):
     store = MemoryBans(clock)
     store.ban(ADA, TERMS)
@@ -344,6 +360,13 @@ def heard() -> Iterator[list[Any]]:
     signals.released.disconnect(note)
 
 
+def everything(shared: Shared) -> str:
+    """Return all that Redis holds, as text."""
+    client = shared.clients.get()
+    read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
+    return str([(key, read[client.type(key)](key)) for key in client.keys("*")])
+
+
 def process(shared: Shared | None, **settings: Any) -> Bans:
     return Bans(RateLimitSettings(**settings), shared.bans() if shared else None)
 
@@ -433,6 +456,43 @@ class TestProcesses:
         other.refresh()
         assert other.local.of(ADA) is not None
         one.ban(BOB, TERMS)
+        other.refresh()
+        assert {found.client for found in other.local.bans()} == {ADA, BOB}
+
+    @pytest.mark.parametrize("looked", [True, False])
+    @pytest.mark.parametrize("banned_since", [True, False])
+    def test_what_an_emptied_redis_has_forgotten_can_be_released(self, shared, looked, banned_since):
+        one, other = process(shared), process(shared)
+        for client in (ADA, "user:17"):
+            one.ban(client, TERMS)
+        other.refresh()
+        shared.clients.get().flushall()
+        if looked:
+            one.refresh()
+            other.refresh()
+        if banned_since:
+            one.ban(BOB, TERMS)
+
+        process(shared).release(ADA)  # as a command does
+        for bans in (one, other):
+            bans.refresh()
+            assert {found.client for found in bans.local.bans()} == {"user:17", *([BOB] if banned_since else [])}
+        client = shared.clients.get()
+        assert all(client.pttl(key) > 0 for key in client.keys("*"))
+
+    def test_who_is_erased_is_released_everywhere_and_named_nowhere(self, shared):
+        one, other = (process(shared, escalate_after=9) for _ in range(2))
+        for client in (ADA, BOB):
+            one.ban(client, TERMS)
+        other.refresh()
+        assert "203.0.113.7" in everything(shared)
+
+        assert process(shared).release(ADA, erase=True)
+        assert "203.0.113.7" not in everything(shared)
+        for bans in (one, other):
+            bans.refresh()
+            assert {found.client for found in bans.local.bans()} == {BOB}
+        one.ban(ADA, TERMS)
         other.refresh()
         assert {found.client for found in other.local.bans()} == {ADA, BOB}
 

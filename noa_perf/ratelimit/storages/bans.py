@@ -83,9 +83,12 @@ class MemoryBans:
             made.append(self._ban(wider.network, terms, mode))
         return made
 
-    def release(self, client: str) -> bool:
-        """End a ban, and forget how many there were; tell whether there was one."""
+    def release(self, client: str, network: str = "") -> bool:
+        """End a ban, and forget how many there were, in the network around it too; tell whether there was one."""
         self._tiers.pop(client, None)
+        self._banned.pop(client, None)
+        if within := self._banned.get(network):
+            within.pop(client, None)
         return self._in_force.pop(client, None) is not None
 
     def _ban(self, client: str, terms: Terms, mode: Mode) -> Made:
@@ -135,10 +138,14 @@ class RedisBans:
         keys, arguments = self._packed(client, terms, mode, wider)
         return self._made(await self._arun(lambda redis: script("ban").arun(redis, keys, arguments)))
 
-    def release(self, client: str) -> bool:
-        """End a ban, and forget how many there were; tell whether there was one."""
-        keys = [*self._shared, self._so_far(client)]
-        return bool(self._run(lambda redis: script("release").run(redis, keys, [client, CHANGES])))
+    def release(self, client: str, network: str = "", *, erase: bool = False) -> bool:
+        """End a ban, and forget how many there were, in the network around it too; tell whether there was one.
+
+        ``erase`` leaves nothing that names the client, not even for other processes to read of the release: they read
+        all bans instead.
+        """
+        keys = [*self._shared, self._so_far(client), self._in(client), *([self._in(network)] if network else [])]
+        return bool(self._run(lambda redis: script("release").run(redis, keys, [client, CHANGES, int(erase)])))
 
     def news(self) -> News:
         """Return what has changed since the last time: all bans the first time, and where too much was missed."""
@@ -150,7 +157,8 @@ class RedisBans:
         complete = self._epoch == reply.epoch and self._number <= reply.number
         bans = list(self._all(reply.now))
         self._epoch, self._number = reply.epoch, reply.number
-        return News(bans, complete=complete)
+        released = set(self._changes(reply.changes, reply.now).released) - {ban.client for ban in bans}
+        return News(bans, list(released), complete=complete)
 
     def forget(self) -> None:
         """Ask for all bans the next time."""
@@ -163,11 +171,14 @@ class RedisBans:
         arguments += [self._limit, CHANGES]
         if wider is None:
             return keys, [*arguments, "", 0, 0]
-        keys += [self._so_far(wider.network), f"{self._names}in:{wider.network}"]
+        keys += [self._so_far(wider.network), self._in(wider.network)]
         return keys, [*arguments, wider.network, wider.enough, _ms(wider.within)]
 
     def _so_far(self, client: str) -> str:
         return f"{self._names}tier:{client}"
+
+    def _in(self, network: str) -> str:
+        return f"{self._names}in:{network}"
 
     def _made(self, reply: list[Any]) -> list[Made]:
         now = self._clock.monotonic()
