@@ -42,6 +42,12 @@ def split(text: str) -> list[str]:
     return parts if at == len(text) else []
 
 
+def names(text: str, client: str) -> bool:
+    """Tell whether ``text`` is ``client``, or joined of parts of which one is."""
+    parts = split(text)
+    return text == client or (parts != [text] and any(names(part, client) for part in parts))
+
+
 def safe(text: str) -> str:
     """Return ``text``, or ``#`` and its digest where it is not fit for a key."""
     return text if _plain(text) else f"#{_digest(text)}"

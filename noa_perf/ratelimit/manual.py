@@ -13,7 +13,6 @@ from noa_perf.ratelimit.clients import Client, has, within
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy, BansUnavailable, StorageDown
 from noa_perf.ratelimit.models import MANUAL, Ban, ListEntry
-from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.rates import SECOND, duration
 from noa_perf.ratelimit.rules import FOREVER
 
@@ -100,7 +99,7 @@ def erase(client: Client, *, dry: bool = False) -> Erased:
     bans = Ban.objects.filter(client__in=[name.text for name in names])
     entries = ListEntry.objects.filter(kind=client.kind, value__in=[name.value for name in names])
     if dry:
-        return Erased(bans.count(), entries.count(), sum(_counted(name.text) for name in names))
+        return Erased(bans.count(), entries.count(), sum(_forget(name, dry=True) for name in names))
     counters = sum(map(_erase_live, names))
     found = Erased(bans.delete()[0], entries.delete()[0], counters)
     audit.note("erased what was kept of somebody:", f"{found.bans} bans, {found.entries} list entries")
@@ -130,15 +129,15 @@ def erase_all(*, dry: bool = False) -> Erased:
 
 
 def _erase_live(client: Client) -> int:
-    counters = _reset(client.text)
-    _released(client)
+    counters = _forget(client)
+    _released(client, erase=True)
     return counters
 
 
-def _released(client: Client) -> bool:
+def _released(client: Client, *, erase: bool = False) -> bool:
     own = abuse.current()
     try:
-        was = own.bans.release(client.text)
+        was = own.bans.release(client.text, erase=erase)
     except StorageDown as error:
         raise BansUnavailable(error.kind) from error
     own.forgive(client.text)
@@ -154,15 +153,8 @@ def _refreshed() -> Any:
     return bans
 
 
-def _reset(client: str) -> int:
-    return sum(bool(registry.limiter().reset(policy, client)) for policy in _policies())
-
-
-def _counted(client: str) -> int:
-    told = (registry.limiter().status(policy, client).verdicts for policy in _policies())
-    return sum(any(one.reset_after or not one.allowed for one in verdicts) for verdicts in told)
-
-
-def _policies() -> list[Policy]:
-    rules = (rule.policy for rule in abuse.current().rules)
-    return [*registry.known().values(), *(policy for policy in rules if policy is not None)]
+def _forget(client: Client, *, dry: bool = False) -> int:
+    try:
+        return registry.limiter().storage.forget(client.text, dry=dry)
+    except StorageDown as error:
+        raise BansUnavailable(error.kind) from error

@@ -15,6 +15,7 @@ from noa_perf.ratelimit import abuse, registry
 from noa_perf.ratelimit.bans import Terms
 from noa_perf.ratelimit.conf import settings as own
 from noa_perf.ratelimit.models import Ban, ListEntry
+from noa_perf.ratelimit.naming import client_of
 from tests.ratelimit.houses import request
 from tests.servers import get
 from tests.servers.redis import Redis
@@ -22,7 +23,7 @@ from tests.servers.redis import Redis
 pytestmark = pytest.mark.django_db
 
 POT = {"pot": {"paths": ["/wp-admin"], "maxretry": 3}}
-POLICIES = {"all": {"limits": "5/h", "by": "ip"}}
+POLICIES = {"all": {"limits": "5/h", "by": "ip"}, "each": {"limits": "5/h", "by": ["ip", "endpoint"]}}
 
 
 @pytest.fixture(autouse=True, params=["memory", pytest.param("redis", marks=pytest.mark.server)])
@@ -147,6 +148,29 @@ def test_erases_all_that_is_kept_of_one():
     assert ListEntry.objects.get().value == "203.0.113.8/32"
     abuse.current().housekeeper.tick()
     assert Ban.objects.get().client == "ip:203.0.113.8"
+
+
+def test_erases_what_is_counted_of_one_together_with_something():
+    policy = registry.policy("each")
+    his, theirs = (client_of([address, "endpoint:cart"]) for address in ("203.0.113.7", "203.0.113.8"))
+    for client in (his, theirs):
+        registry.limiter().hit(policy, client)
+    assert run("erase", "--ip", "203.0.113.7", "--dry-run").endswith("and 1 counts would be deleted.\n")
+    assert run("erase", "--ip", "203.0.113.7").endswith("and 1 counts deleted.\n")
+    assert [registry.limiter().status(policy, one).remaining for one in (his, theirs)] == [5, 4]
+
+
+def test_nothing_in_redis_names_whom_was_erased():
+    own = abuse.current()
+    if own.bans.shared is None:
+        pytest.skip("without a Redis")
+    run("ban", "203.0.113.7", "--reason", "a")
+    for _ in range(3):
+        own.screen(request("203.0.113.7", path="/wp-admin"))
+    run("erase", "--ip", "203.0.113.7")
+    redis = clients(parse(own.settings.storage)).get()
+    read = {b"hash": redis.hgetall, b"zset": lambda key: redis.zrange(key, 0, -1), b"list": lambda key: b""}
+    assert "203.0.113.7" not in str([(key, read[redis.type(key)](key)) for key in redis.keys("*")])
 
 
 def test_erases_an_address_with_the_network_that_it_counts_as():

@@ -44,6 +44,15 @@ def test_plain_parts_are_read_back(parts):
     assert keys.split(keys.join(parts)) == parts
 
 
+@given(st.lists(st.from_regex(r"[a-z][a-z:0-9]{0,7}", fullmatch=True), min_size=2, max_size=5), ANY_TEXT)
+def test_what_is_joined_names_its_parts_and_nobody_else(parts, other):
+    text = keys.join(parts)
+    nested = keys.join([text, "x"])
+    assert all(keys.names(one, part) for one in (text, nested) for part in parts)
+    assert keys.names(text, other) == (other in {text, *parts})
+    assert not keys.names(keys.safe(other), "nobody") or other == "nobody"
+
+
 def test_separators_unicode_and_long_parts_never_collide():
     texts = {
         keys.join(parts)

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 
 from noa_perf.core.clock import ManualClock
 from noa_perf.ratelimit.exceptions import BadPolicy
+from noa_perf.ratelimit.keys import join
 from noa_perf.ratelimit.limiter import Limiter
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.storages.base import Charge
@@ -189,6 +190,24 @@ def test_reset_forgets_one_client_under_one_policy(limiter):
     assert limiter.hit(own, "a")
     assert not limiter.hit(own, "b")
     assert not limiter.hit(other, "a")
+
+
+def test_forgets_a_client_alone_and_together_with_others_under_every_policy(limiter):
+    own, other = policy(["3/d", "5/d"]), policy("3/d", algorithm="sliding_log")
+    theirs = ["ip:203.0.113.71", join(["ip:203.0.113.71", "endpoint:a"]), "own:ip:203.0.113.7", "ip:203x0y113z7", "x*"]
+    his = ["ip:203.0.113.7", join(["endpoint:a", "ip:203.0.113.7"]), join([join(["ip:203.0.113.7", "b"]), "c"])]
+    for client in (*his, *theirs):
+        limiter.hit(own, client)
+        limiter.hit(other, client)
+    limiter.block(own, his[1], 60)
+
+    storage = limiter.storage
+    assert [storage.forget("ip:203.0.113.7", dry=True) for _ in range(2)] == [10, 10]
+    assert storage.forget("ip:203.0.113.7") == 10
+    assert storage.forget("ip:203.0.113.7") == 0
+    assert [limiter.hit(own, client).remaining for client in his] == [2] * 3
+    assert [limiter.hit(other, client).remaining for client in theirs] == [1] * 5
+    assert storage.forget("x*") == 3
 
 
 def test_block_refuses_whatever_is_left_and_reset_ends_it(limiter):

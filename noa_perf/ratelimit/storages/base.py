@@ -68,6 +68,14 @@ class Storage(ABC):
     async def ablock(self, policy: Policy, client: str, microseconds: int) -> None:
         """Do the same on an event loop."""
 
+    @abstractmethod
+    def forget(self, client: str, *, dry: bool = False) -> int:
+        """Forget a client under every policy, also where it is counted together with something; return how many counts.
+
+        Looks through all that is kept. Of names that are too long a digest is kept, which tells of nobody. ``dry``
+        only counts.
+        """
+
     def reachable(self, ask: bool) -> bool:
         """Tell whether it answers; unless to ``ask`` it, whether it is not left alone for now."""
         return True

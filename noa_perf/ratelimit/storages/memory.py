@@ -13,6 +13,7 @@ from typing import Any
 from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.ratelimit.algorithms.base import Figures
 from noa_perf.ratelimit.decision import Decision, OneLimit, Refused, Shadowed, Verdict
+from noa_perf.ratelimit.keys import names
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy, is_cost
 from noa_perf.ratelimit.rates import SECOND
@@ -141,12 +142,19 @@ class MemoryStorage(Storage):
         """Do the same: nothing here waits."""
         self.block(policy, client, microseconds)
 
-    def forget(self, client: str) -> int:
-        """Forget all that is known of a client, under every policy; return how much that was."""
+    def forget(self, client: str, *, dry: bool = False) -> int:
+        """Forget a client under every policy."""
         with self._lock:
-            found = [kept.pop(client, None) for kept in (*self._young.values(), *self._old.values())]
-            found += [self._blocked.pop(key) for key in list(self._blocked) if key[1] == client]
-        return sum(one is not None for one in found)
+            young = [(part, name) for part, kept in self._young.items() for name in kept if names(name, client)]
+            old = [(part, name) for part, kept in self._old.items() for name in kept if names(name, client)]
+            blocked = [key for key in self._blocked if names(key[1], client)]
+            if not dry:
+                for kept, found in ((self._young, young), (self._old, old)):
+                    for part, name in found:
+                        del kept[part][name]  # its weight stays: room is made a little early
+                for key in blocked:
+                    del self._blocked[key]
+        return len(young) + len(old) + len(blocked)
 
     def clear(self) -> None:
         """Forget everybody."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from json import JSONEncoder
@@ -14,7 +15,7 @@ from noa_perf.core.redis import Guard, MissingRedis, Script, Tail, Unavailable, 
 from noa_perf.ratelimit.algorithms.base import Figures
 from noa_perf.ratelimit.decision import Decision, Verdict
 from noa_perf.ratelimit.exceptions import StorageDown
-from noa_perf.ratelimit.keys import safe
+from noa_perf.ratelimit.keys import names, safe
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What, agreed
@@ -22,7 +23,8 @@ from noa_perf.ratelimit.tally import Tally
 
 Reply = list[int]
 """The moment, then three figures of each limit."""
-
+PAGE = 1_000
+"""Keys that one look through Redis goes over."""
 
 _json = JSONEncoder(separators=(",", ":")).encode
 
@@ -119,6 +121,16 @@ class RedisStorage(Storage):
     async def ablock(self, policy: Policy, client: str, microseconds: int) -> None:
         """Do the same on an event loop."""
         await self._acall(Call(script("block"), [self._key(client, _block(policy))], [microseconds]))
+
+    def forget(self, client: str, *, dry: bool = False) -> int:
+        """Forget a client under every policy: on a Cluster of every primary."""
+        begun = f"{self.prefix}:{{"
+        pattern = f"{_literal(begun)}*{_literal(client)}*}}:*"
+        seen = set(self._guarded(lambda redis: list(redis.scan_iter(match=pattern, count=PAGE))))
+        found = [key for key in seen if names(_text(key).removeprefix(begun).partition("}")[0], client)]
+        for key in [] if dry else found:
+            self._guarded(partial(_deleted, key))
+        return len(found)
 
     def reachable(self, ask: bool) -> bool:
         """Tell whether Redis answers; unless to ``ask`` it, whether it is not left alone for now."""
@@ -220,6 +232,19 @@ def _verdicts(asked: Sequence[Asked], reply: Reply) -> list[Verdict]:
 def _names(policy: Policy) -> list[str]:
     """Return what the keys of a client are called under a policy, in the order of the script."""
     return [_block(policy), *policy.parts]
+
+
+def _literal(text: str) -> str:
+    """Return a pattern of SCAN that means ``text`` alone."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
+
+
+def _deleted(key: Any, redis: Any) -> Any:
+    return fast_call(redis, "DEL", key, again=True)
+
+
+def _text(key: Any) -> str:
+    return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
 
 
 def _block(policy: Policy) -> str:
