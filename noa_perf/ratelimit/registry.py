@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.urls import get_resolver
@@ -24,7 +25,7 @@ logger = logging.getLogger("noa_perf.ratelimit")
 
 SETTING = 'NOA_PERF["RATELIMIT"]'
 BREAKER = BreakerPolicy(failures=5, cooldown=0.5, max_cooldown=10.0)
-"""A Redis that fails is asked again within ten seconds at most."""
+"""A Redis that fails is asked again within ten seconds at most. It is slow beyond the timeout of the settings."""
 
 _limiters: dict[tuple[Any, ...], Limiter] = {}
 _read: tuple[RateLimitSettings, dict[str, Policy]] | None = None
@@ -118,7 +119,8 @@ def _storage(own: RateLimitSettings) -> Storage:
         return MemoryStorage(own.max_keys)
     made = Guard(
         target,
-        breaker=BREAKER,
+        # An answer that the site was ready to wait for is a verdict: to let all pass instead would be a way in.
+        breaker=replace(BREAKER, slow_seconds=max(BREAKER.slow_seconds, own.timeout)),
         logger=logger,
         what="Redis of the rate limits",
         setting=f'{SETTING}["STORAGE"]',

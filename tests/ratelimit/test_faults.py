@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.test import override_settings
 
+from noa_perf.ratelimit import registry
 from noa_perf.ratelimit.limiter import Limiter
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.storages.redis import RedisStorage
@@ -150,6 +152,17 @@ def test_a_redis_that_is_killed_and_comes_back_empty_costs_one_quota(through):
     assert traffic.degraded
     assert traffic.longest < traffic.patience
     assert set(traffic.had.values()) == {2 * LIMIT}
+
+
+def test_slow_answers_that_the_site_is_ready_to_wait_for_open_nothing(proxy):
+    own = {"STORAGE": at(proxy), "TIMEOUT": 5.0, "KEY_PREFIX": f"f{next(_names)}"}
+    with override_settings(NOA_PERF={"RATELIMIT": own}):
+        limiter, policy = registry.limiter(), Policy.parse(f"slow{next(_names)}", f"{LIMIT // 4}/w")
+        proxy.delay = 0.11
+        decisions = [limiter.hit(policy, "everybody") for _ in range(25)]
+        proxy.delay = 0.0
+    assert not any(one.degraded for one in decisions)
+    assert sum(one.allowed for one in decisions) == LIMIT // 4
 
 
 def test_connections_cut_again_and_again_admit_no_more(proxy, through):
