@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,15 @@ def tests() -> Path:
     """Return the folder of the tests of Django as it is installed here, fetched by pip when first asked for."""
     version = django.get_version()
     kept = PLACE / f"django-{version}"
-    if not (kept / "tests" / "runtests.py").exists():
-        PLACE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=PLACE) as folder:
-            _fetch(version, Path(folder))
-            shutil.rmtree(kept, ignore_errors=True)
-            (next(Path(folder).glob("[Dd]jango-*/"))).rename(kept)
+    PLACE.mkdir(exist_ok=True)
+    # Two workers that begin at once: the second waits, and finds what the first has fetched.
+    with (PLACE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (kept / "tests" / "runtests.py").exists():
+            with tempfile.TemporaryDirectory(dir=PLACE) as folder:
+                _fetch(version, Path(folder))
+                shutil.rmtree(kept, ignore_errors=True)
+                (next(Path(folder).glob("[Dd]jango-*/"))).rename(kept)
     return kept / "tests"
 
 
