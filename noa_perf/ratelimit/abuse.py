@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
@@ -35,10 +36,10 @@ Story = Generator["Wish", Any, Any]
 
 
 class Wish(NamedTuple):
-    """Something of which Redis, or the session, may have to be asked."""
+    """Something of which Redis, a session or a database may have to be asked."""
 
     what: str
-    """``identify``, ``hit``, ``reset`` or ``ban``."""
+    """``match``, ``identify``, ``hit``, ``reset`` or ``ban``."""
     arguments: tuple[Any, ...]
 
 
@@ -149,7 +150,7 @@ class Abuse:
         """Return what the rules say that need no response."""
         refused: Decision | None = None
         for rule in self._early:
-            if not self._matches(rule, request):
+            if not (yield Wish("match", (rule, request))):
                 continue
             if ban := (yield from self._count(rule, request)):
                 return self._refused(ban)
@@ -159,8 +160,9 @@ class Abuse:
 
     def _followed(self, request: HttpRequest, response: HttpResponseBase) -> Generator[Wish, Any, None]:
         if not getattr(request, SETTLED, False):
-            rules = [rule for rule in self._late if self._matches(rule, request, response)]
-            yield from self._counted(rules, request)
+            for rule in self._late:
+                if (yield Wish("match", (rule, request, response))):
+                    yield from self._count(rule, request)
 
     def _counted(self, rules: Iterable[AbuseRule], request: HttpRequest) -> Generator[Wish, Any, None]:
         for rule in rules:
@@ -188,13 +190,26 @@ class Abuse:
         try:
             return rule.matches(request, lambda: _route(request), response)
         except Exception as error:
-            self.faults[rule.name] = self.faults.get(rule.name, 0) + 1
-            if self.faults[rule.name] == 1:
-                message = (
-                    "noa_perf.ratelimit: the predicate of abuse rule %r fails (%s), so it matches nothing. Logged once."
-                )
-                logger.error(message, rule.name, type(error).__name__)
-            return False
+            return self._failed(rule, error)
+
+    async def _amatches(self, rule: AbuseRule, request: HttpRequest, response: Any = None) -> bool:
+        """Do the same; a predicate runs beside the loop, for it may ask a database."""
+        try:
+            fits = rule.fits(request, lambda: _route(request), response)
+            if not fits or rule.predicate is None:
+                return fits
+            return await sync_to_async(rule.judges)(request, response)
+        except Exception as error:
+            return self._failed(rule, error)
+
+    def _failed(self, rule: AbuseRule, error: Exception) -> bool:
+        self.faults[rule.name] = self.faults.get(rule.name, 0) + 1
+        if self.faults[rule.name] == 1:
+            message = (
+                "noa_perf.ratelimit: the predicate of abuse rule %r fails (%s), so it matches nothing. Logged once."
+            )
+            logger.error(message, rule.name, type(error).__name__)
+        return False
 
     def _has_users(self, request: HttpRequest) -> bool:
         known = self.lists.has_users or self.bans.local.knows("user")
@@ -229,12 +244,14 @@ class Abuse:
     @property
     def _sync(self) -> dict[str, Callable[..., Any]]:
         limiter = self._limiter
-        return {"identify": identity.identify, "hit": limiter.hit, "reset": limiter.reset, "ban": self.bans.ban}
+        asked = {"identify": identity.identify, "hit": limiter.hit, "reset": limiter.reset, "ban": self.bans.ban}
+        return {"match": self._matches, **asked}
 
     @property
     def _async(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         limiter = self._limiter
-        return {"identify": identity.aidentify, "hit": limiter.ahit, "reset": limiter.areset, "ban": self.bans.aban}
+        asked = {"identify": identity.aidentify, "hit": limiter.ahit, "reset": limiter.areset, "ban": self.bans.aban}
+        return {"match": self._amatches, **asked}
 
 
 def terms(rule: AbuseRule) -> Terms:

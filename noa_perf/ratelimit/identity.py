@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.utils.functional import LazyObject
 from django.utils.module_loading import import_string
@@ -271,12 +271,14 @@ def _kind(kind: str, function: Callable[[HttpRequest], Any]) -> Identity:
     """Return what tells the client by a function of the site's own, plain or async."""
     awaited = is_async(function)
     plain = async_to_sync(function) if awaited else function
+    # One that is plain runs beside the loop, for it may ask a database.
+    asked = function if awaited else sync_to_async(function)
 
     def sync(request: HttpRequest) -> str | None:
         return _told(kind, plain(request))
 
     async def aasync(request: HttpRequest) -> str | None:
-        return _told(kind, await function(request) if awaited else function(request))
+        return _told(kind, await asked(request))
 
     return Identity(sync, aasync)
 

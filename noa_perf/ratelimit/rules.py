@@ -143,16 +143,22 @@ class AbuseRule:
 
         Raises what the predicate raises.
         """
+        return self.fits(request, route, response) and self.judges(request, response)
+
+    def fits(self, request: Any, route: Callable[[], str], response: Any = None) -> bool:
+        """Tell whether all holds but for the predicate."""
         return (
             (not self.methods or request.method in self.methods)
             and (not self.statuses or (response is not None and response.status_code in self.statuses))
             and (self._path is None or self._path.match(request.path_info) is not None)
             and (not self.routes or route() in self.routes)
-            and (
-                self.predicate is None
-                or bool(self.predicate(*((request, response) if self._asks_both else (request,))))
-            )
         )
+
+    def judges(self, request: Any, response: Any = None) -> bool:
+        """Tell what the predicate says, True where there is none; it may ask a database."""
+        if self.predicate is None:
+            return True
+        return bool(self.predicate(*((request, response) if self._asks_both else (request,))))
 
     def tier(self, number: int) -> float:
         """Return the seconds that the ``number``th ban lasts, counted from 1."""

@@ -272,6 +272,37 @@ async def test_does_the_same_on_an_event_loop(clock):
     assert (await own.ascreen(request(BOB))).reason == "ban"
 
 
+def is_somebodys(request, response=None):
+    return User.objects.filter(username=request.headers["X-Name"]).exists()
+
+
+def was_somebodys(request, response):
+    return is_somebodys(request)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("predicate", [is_somebodys, was_somebodys])
+def test_on_an_event_loop_a_predicate_may_ask_the_database(clock, predicate):
+    own = abuse(clock, abuse={"named": {"predicate": predicate, "maxretry": 1}})
+    User.objects.create(username="anna")
+
+    async def visits(address, name):
+        asked = request(address, headers={"X-Name": name})
+        await own.ascreen(asked)
+        await own.aafter(asked, HttpResponse())
+
+    asyncio.run(visits(ADA, "anna"))
+    asyncio.run(visits(BOB, "berta"))
+    assert [ban.client for ban in own.bans.local.bans()] == [f"ip:{ADA}"]
+    assert own.faults == {}
+
+
+async def test_on_an_event_loop_a_predicate_that_fails_matches_nothing(clock):
+    own = abuse(clock, abuse={"bad": {"predicate": lambda request: 1 / 0, "maxretry": 1}})
+    assert await own.ascreen(request()) is None
+    assert own.faults == {"bad": 1}
+
+
 def test_the_change_of_a_list_holds_from_the_next_request_on(clock):
     own = abuse(clock)
     own.lists = Lists([("deny", "network", "203.0.113.0/24")])

@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.middleware import AuthenticationMiddleware
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
@@ -277,6 +277,19 @@ async def test_a_callable_names_the_client():
     assert identify(lambda request: "acme", asked()) == "own:acme"
     assert identify(lambda request: None, asked()) is None
     assert await aidentify(atenant_of, asked(X_Tenant="acme")) == "own:acme"
+
+
+def of_the_database(request: HttpRequest) -> int:
+    return User.objects.get(username=request.headers["X-Name"]).pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_on_an_event_loop_a_plain_callable_may_ask_the_database():
+    pk = User.objects.create(username="anna").pk
+    request = asked(X_Name="anna")
+    with ratelimit(TENANT=f"{__name__}.of_the_database"):
+        assert async_to_sync(aidentify)("tenant", request) == identify("tenant", request) == f"tenant:{pk}"
+    assert async_to_sync(aidentify)(of_the_database, request) == identify(of_the_database, request) == f"own:{pk}"
 
 
 def broken(request: HttpRequest) -> str:
