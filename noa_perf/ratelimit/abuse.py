@@ -244,14 +244,24 @@ class Abuse:
     @property
     def _sync(self) -> dict[str, Callable[..., Any]]:
         limiter = self._limiter
-        asked = {"identify": identity.identify, "hit": limiter.hit, "reset": limiter.reset, "ban": self.bans.ban}
-        return {"match": self._matches, **asked}
+        return {
+            "match": self._matches,
+            "identify": identity.identify,
+            "hit": limiter.hit,
+            "reset": limiter.reset,
+            "ban": self.bans.ban,
+        }
 
     @property
     def _async(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         limiter = self._limiter
-        asked = {"identify": identity.aidentify, "hit": limiter.ahit, "reset": limiter.areset, "ban": self.bans.aban}
-        return {"match": self._amatches, **asked}
+        return {
+            "match": self._amatches,
+            "identify": identity.aidentify,
+            "hit": limiter.ahit,
+            "reset": limiter.areset,
+            "ban": self.bans.aban,
+        }
 
 
 def terms(rule: AbuseRule) -> Terms:

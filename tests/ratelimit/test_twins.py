@@ -140,7 +140,8 @@ def test_they_agree_on_several_limits_and_clients_and_on_who_is_blocked(server, 
 def test_they_agree_on_what_is_given_back_of_an_earlier_moment(server, shape, rate, steps):
     policy = Policy.parse(f"twin{next(_names)}", {"limits": [rate], **shape})
     arithmetic, there = policy.limits[0].arithmetic, Fake(guard_of(server), "twins")
-    state, moment, charged = None, 1_795_000_000_000_000, []
+    charged: list[tuple[int, int]] = []
+    state, moment = None, 1_795_000_000_000_000
     for wait, what, number in steps:
         moment += wait
         there.guard.clients.get().set("clock", moment)
