@@ -46,7 +46,7 @@ class RateLimitMiddleware:
         if response is None:
             response = self.get_response(request)
             own.after(request, response)
-            response = self._unseen(request) or response
+            response = _instead(response, self._unseen(request))
         return asking.tell(response, asking.state(request).decisions)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -56,7 +56,7 @@ class RateLimitMiddleware:
         if response is None:
             response = await self.get_response(request)  # type: ignore[misc]
             await own.aafter(request, response)
-            response = await self._aunseen(request) or response
+            response = _instead(response, await self._aunseen(request))
         return asking.tell(response, asking.state(request).decisions)
 
     @staticmethod
@@ -113,6 +113,14 @@ class RateLimitMiddleware:
         if matching.asks_for_groups(policies):
             policies = await sync_to_async(lambda: _of_user(policies, getattr(request, "user", None)))()
         return await asking.aask(request, policies)
+
+
+def _instead(response: HttpResponseBase, refusal: HttpResponseBase | None) -> HttpResponseBase:
+    """Return the refusal, if there is one: what it takes the place of is closed with it, a file being served, say."""
+    if refusal is None:
+        return response
+    refusal._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
+    return refusal
 
 
 def _of_user(policies: tuple[Policy, ...], user: Any) -> tuple[Policy, ...]:

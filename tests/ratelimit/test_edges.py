@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
-from django.http import HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
 from django.utils.decorators import method_decorator
@@ -200,6 +201,30 @@ def test_head_is_no_way_around_get(client):
 def test_paths_that_lead_nowhere_are_charged_too(client):
     with site({"all": {"limits": "3/d"}, "route": {"limits": "1/d", "routes": ["view"]}}):
         assert statuses(client, "/x/", "/y/", "/z/", "/x/", "/view/") == [404, 404, 404, 429, 429]
+
+
+served: list[io.BytesIO] = []
+
+
+def serves(get_response):
+    """A middleware that answers itself, as those do that serve files."""
+
+    def middleware(request):
+        served.append(io.BytesIO(b"file"))
+        return FileResponse(served[-1])
+
+    return middleware
+
+
+@pytest.mark.django_db
+def test_what_a_refusal_takes_the_place_of_is_closed(client):
+    served.clear()
+    with site({"all": "1/d"}), override_settings(MIDDLEWARE=[MIDDLEWARE[0], f"{__name__}.serves"]):
+        for status in (200, 429):
+            response = client.get("/file/")
+            assert response.status_code == status
+            response.close()
+    assert [file.closed for file in served] == [True, True]
 
 
 @pytest.mark.django_db
