@@ -32,6 +32,7 @@ CHECKS: Mapping[str, str] = {
     "E009": "ALLOW or DENY has an entry that cannot be used.",
     "E010": "A policy counts by tenant, and TENANT leads to no function.",
     "E011": "An abuse rule cannot be used.",
+    "E012": "CLIENT_IP_HEADER or API_KEY_HEADER is no name of a header.",
     "W001": "There are policies, lists or abuse rules in the settings, and the middleware is missing.",
     "W002": "A policy counts by what a client can choose, and no other counts the same requests (--deploy).",
     "W003": "Each process counts for itself, so a site of several admits several times the limit (--deploy).",
@@ -94,6 +95,9 @@ def _clients() -> Iterator[checks.CheckMessage]:
     for entry, cure in identity.proxy_problems(settings()).items():
         message = f'{SETTING}["TRUSTED_PROXIES"] has {entry!r}, which is no network.'
         yield checks.Error(message, hint=cure, id=f"{LABEL}.E008")
+    for setting, cure in identity.header_problems(settings()).items():
+        message = f"{SETTING}[{setting!r}] is {getattr(settings(), setting.lower())!r}, which names no header."
+        yield checks.Error(message, hint=cure, id=f"{LABEL}.E012")
     for fault in lists.problems(settings()):
         message = f"{SETTING}[{fault.setting!r}] has {fault.entry!r}, which means nobody."
         yield checks.Error(message, hint=fault.message, id=f"{LABEL}.E009")
@@ -111,7 +115,7 @@ def _middleware() -> Iterator[checks.CheckMessage]:
 
 def _free_identities() -> Iterator[checks.CheckMessage]:
     own = registry.policies().values()
-    bound = {one.match for one in own if not identity.chosen_by_client(one.by)}
+    bound = {one.match for one in own if not one.shadow and identity.counts_everybody(one.by)}
     for policy in own:
         if identity.chosen_by_client(policy.by) and policy.match not in bound and not _anywhere(bound):
             message = f"The rate limit policy {policy.name!r} counts by {policy.by!r}: a client can be new each time."

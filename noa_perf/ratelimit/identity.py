@@ -89,6 +89,18 @@ def proxy_problems(read: RateLimitSettings) -> dict[str, str]:
     return problems_of(one for one in read.trusted_proxies if one != UNIX)
 
 
+def header_problems(read: RateLimitSettings) -> dict[str, str]:
+    """Return what is wrong with the settings that name a header: by setting, what to write."""
+    found = {}
+    for setting in ("CLIENT_IP_HEADER", "API_KEY_HEADER"):
+        name = getattr(read, setting.lower())
+        if not _HEADER.fullmatch(name) or name.upper().startswith("HTTP-"):
+            parts = name.upper().removeprefix("HTTP_").replace("_", "-")
+            cure = parts.title() if _HEADER.fullmatch(parts) else "X-Name"
+            found[setting] = f'Write it as clients send it: "{cure}".'
+    return found
+
+
 def is_async(function: Any) -> bool:
     """Tell whether what a site has given for a function has to be awaited."""
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
@@ -102,6 +114,11 @@ def chosen_by_client(by: Any) -> bool:
     parts = set(_flat(by))
     is_free = any(isinstance(part, str) and (part == "api_key" or part.startswith("header:")) for part in parts)
     return is_free or (parts <= {"method", "endpoint"} and "method" in parts)
+
+
+def counts_everybody(by: Any) -> bool:
+    """Tell whether nobody gets around it: neither by being another one nor, as guests do, by being nobody."""
+    return not chosen_by_client(by) and "user" not in _flat(by)
 
 
 def client_ip(request: HttpRequest) -> str:

@@ -49,6 +49,9 @@ def test_sound_settings_are_told_nothing_of():
         ({"TRUSTED_PROXIES": ["10.0.0.1/8"]}, "E008", "10.0.0.0/8"),
         ({"DENY": ["somebody"]}, "E009", "somebody"),
         ({"ABUSE": {"a": {"statuses": [404], "maxretry": 0}}}, "E011", "maxretry"),
+        ({"CLIENT_IP_HEADER": "HTTP_X_FORWARDED_FOR"}, "E012", '"X-Forwarded-For"'),
+        ({"CLIENT_IP_HEADER": "X_Real_IP"}, "E012", '"X-Real-Ip"'),
+        ({"API_KEY_HEADER": "X-Key:"}, "E012", "API_KEY_HEADER"),
     ],
 )
 def test_each_slip_is_an_error_that_names_the_cure(section, number, words):
@@ -89,6 +92,9 @@ def test_for_deployment_who_chooses_an_identity_and_who_is_one_with_all():
         )
         == []
     )
+    for lulls in ({"limits": "1/s", "by": "user"}, {"limits": "1/s", "shadow": True}):
+        assert ids(True, POLICIES={"a": key, "b": lulls}, **redis) == ["W002"]
+    assert ids(True, POLICIES={"a": key, "b": {"limits": "1/s", "by": "endpoint"}}, **redis) == []
     assert ids(True, POLICIES={"a": "1/s"}) == ["W003"]
     for everybody in ("0.0.0.0/0", " 128.0.0.0/1", "::/0", "::ffff:0:0/96"):
         assert ids(True, POLICIES={"a": "1/s"}, TRUSTED_PROXIES=[everybody, "unix"], **redis) == ["W005"]
