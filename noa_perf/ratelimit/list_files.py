@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db import transaction
+from django.db import router, transaction
 from django.utils import timezone
 
 from noa_perf.ratelimit.clients import Client
 from noa_perf.ratelimit.exceptions import BadImport, BadPolicy
-from noa_perf.ratelimit.models import ListEntry
+from noa_perf.ratelimit.models import ListEntry, ListQuerySet
 
 SHOWN = 20
 """Bad lines that are named."""
@@ -48,8 +48,10 @@ def parse(lines: Iterable[str], source: str) -> list[Client]:
 def take_over(clients: Iterable[Client], listed: str, reason: str, *, replace: bool, dry: bool) -> Outcome:
     """Put clients on a list, in one transaction; with ``replace`` whoever else is on it is taken off."""
     wanted = set(clients)
-    with transaction.atomic():
-        rows, now = ListEntry.objects.filter(list=listed), timezone.now()
+    place = router.db_for_write(ListEntry)  # a replica may not know yet what is there
+    with transaction.atomic(place):
+        entries, now = ListEntry.objects.using(place), timezone.now()
+        rows = entries.filter(list=listed)
         there: dict[tuple[str, str], int] = {}
         for pk, kind, value in rows.in_force(now).values_list("pk", "kind", "value").iterator():
             there[kind, value] = pk
@@ -57,20 +59,20 @@ def take_over(clients: Iterable[Client], listed: str, reason: str, *, replace: b
         gone = [pk for client, pk in there.items() if client not in wanted] if replace else []
         if not dry:
             rows.filter(expires__lte=now).delete()  # else what is to be added would be there already
-            _delete(gone)
-            _add(sorted(new), listed, reason)
+            _delete(entries, gone)
+            _add(entries, sorted(new), listed, reason)
     return Outcome(len(wanted), len(new), len(gone), len(there) - len(gone))
 
 
-def _delete(pks: list[int]) -> None:
+def _delete(entries: ListQuerySet, pks: list[int]) -> None:
     for start in range(0, len(pks), BATCH):
-        ListEntry.objects.filter(pk__in=pks[start : start + BATCH]).delete()
+        entries.filter(pk__in=pks[start : start + BATCH]).delete()
 
 
-def _add(clients: list[Client], listed: str, reason: str) -> None:
-    entries = (ListEntry(list=listed, kind=one.kind, value=one.value, reason=reason) for one in clients)
+def _add(entries: ListQuerySet, clients: list[Client], listed: str, reason: str) -> None:
+    new = (ListEntry(list=listed, kind=one.kind, value=one.value, reason=reason) for one in clients)
     # What somebody else adds meanwhile is there: that is all that is asked for.
-    ListEntry.objects.bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
+    entries.bulk_create(new, batch_size=BATCH, ignore_conflicts=True)
 
 
 def _refusal(source: str, many: int) -> str:

@@ -8,9 +8,13 @@ import json
 import sys
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
+from noa_perf.ratelimit import list_files
+from noa_perf.ratelimit.clients import Client
 from noa_perf.ratelimit.models import ListEntry
 
 pytestmark = pytest.mark.django_db
@@ -182,6 +186,50 @@ def test_shows_the_lists():
     assert "and 1 more" in shown
     report = json.loads(run("--format", "json", "--list", "deny", "--limit", "0"))
     assert (report["counts"], len(report["entries"])) == ({"deny": 2}, 2)
+
+
+class Router:
+    """Writes to one database, reads from another, which stands for a replica that lags."""
+
+    def db_for_write(self, model, **hints):
+        return "written"
+
+    def db_for_read(self, model, **hints):
+        return "default"
+
+
+@pytest.fixture
+def written(settings, tmp_path, django_db_blocker):
+    """A database of its own for the lists, that refuses one entry."""
+    connections.settings["written"] = {**connections["default"].settings_dict, "NAME": str(tmp_path / "written")}
+    connection = connections["written"]
+    with django_db_blocker.unblock():
+        with connection.schema_editor() as editor:
+            for model in (get_user_model(), ListEntry):
+                editor.create_model(model)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TRIGGER refuse BEFORE INSERT ON {ListEntry._meta.db_table} WHEN NEW.value = '10.0.0.9/32' "
+                "BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+        settings.DATABASE_ROUTERS = [Router()]
+        yield ListEntry.objects.using("written")
+        connection.close()
+    del connections["written"]
+    del connections.settings["written"]
+
+
+def test_what_fails_in_the_midst_leaves_the_list_as_it_was_wherever_it_lies(written):
+    def take(*values, replace=False):
+        clients = [Client.parse(value) for value in values]
+        return list_files.take_over(clients, "deny", "x", replace=replace, dry=False)
+
+    assert take("10.0.0.1", "10.0.0.2").added == 2
+    with pytest.raises(DatabaseError, match="full"):
+        take("10.0.0.3", "10.0.0.9", replace=True)
+    assert set(written.values_list("value", flat=True)) == {"10.0.0.1/32", "10.0.0.2/32"}
+    assert take("10.0.0.2", "10.0.0.3", replace=True) == (2, 1, 1, 1)
+    assert set(written.values_list("value", flat=True)) == {"10.0.0.2/32", "10.0.0.3/32"}
 
 
 @pytest.mark.slow
