@@ -1,0 +1,227 @@
+"""CSS: its tokens, what it names, and how it is made small without losing a declaration."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib import metadata, util
+from itertools import pairwise
+
+from noa_perf.cdn.pipeline.references import Reference
+
+TOKEN = re.compile(
+    r"""
+    (?P<comment>/\*.*?(?:\*/|\Z))
+  | (?P<string>"(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'?)
+  | (?P<url>url\(\s*(?![\s"'])(?:\\.|[^)\\])*\))
+  | (?P<space>\s+)
+  | (?P<word>(?:\\.|[-\w@%#.]|[^\x00-\x7f])+)
+  | (?P<mark>.)
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+"""Enough of css-syntax-3 to know strings, comments, addresses and blocks apart from all else."""
+
+_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
+_MAP = re.compile(r"/\*[#@]\s*sourceMappingURL=(\S+?)\s*\*/\Z", re.DOTALL)
+_NAMING = {"url", "src", "image-set", "-webkit-image-set"}
+_BLOCK = frozenset("{};")
+_TIGHT = _BLOCK | {","}
+"""Around these no space has a meaning, but for values of custom properties, which keep theirs."""
+
+
+def references(text: str) -> Iterator[Reference]:
+    """Yield each file that a stylesheet names: ``url()``, ``image-set()``, ``@import``, its source map."""
+    around: list[str] = []
+    last, rule = "", ""
+    for token in TOKEN.finditer(text):
+        kind, word = token.lastgroup, token.group()
+        if kind == "comment":
+            if match := _MAP.match(word):
+                yield Reference(token.start() + match.start(1), token.start() + match.end(1), match[1], "map")
+            continue
+        if kind == "space":
+            continue
+        if kind == "url" and rule != "@namespace":
+            yield _unquoted(token)
+        elif kind == "string":
+            if (last == "@import" or (around and around[-1] in _NAMING)) and rule != "@namespace":
+                yield Reference(token.start() + 1, token.end() - 1, _unescaped(word[1:-1]), "url")
+        elif word == "(":
+            around.append(last)
+        elif word == ")" and around:
+            around.pop()
+        elif word in {"{", "}", ";"}:
+            around.clear()
+            rule = ""
+        elif word.startswith("@"):
+            rule = word.lower()
+        last = word.lower()
+
+
+def _unquoted(token: re.Match[str]) -> Reference:
+    inner = token.group()[4:-1]
+    start = token.start() + 4 + len(inner) - len(inner.lstrip())
+    return Reference(start, start + len(inner.strip()), _unescaped(inner.strip()), "url")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)
+
+
+def installed() -> bool:
+    """Tell whether lightningcss is there."""
+    return util.find_spec("lightningcss") is not None
+
+
+def version() -> str:
+    """Return what makes CSS small here, and its version: results depend on it."""
+    return f"lightningcss {metadata.version('lightningcss')}" if installed() else "none"
+
+
+def minified(text: str, targets: Sequence[str] = ()) -> str:
+    """Return ``text`` smaller, and the same to a browser; unchanged where that cannot be had.
+
+    lightningcss does it. It takes every browser for the newest, and drops what is there for others (``width: 90%;
+    width: min(90%, 3rem)``): rules with such fallbacks lose comments and blanks, no more, and so does what it cannot
+    read, or reads in its own words as something else. Where ``targets`` (a browserslist) say which browsers there are,
+    it decides about fallbacks.
+    """
+    small = _lightning(text, targets)
+    if small is None:
+        small = "".join(_lightning(run, targets) or stripped(run) for run in _runs(text))
+    return small if len(small.encode()) < len(text.encode()) else text
+
+
+def _runs(text: str) -> Iterator[str]:
+    """Yield the rules in stretches: those that have fallbacks, and those that have none."""
+    run, had = "", False
+    for rule, next_ in pairwise([*_rules(text), ""]):
+        # Neighbours with one selector would be merged, and may be fallbacks of each other.
+        merged = _selector(rule) == _selector(next_)
+        has = bool(fallbacks(rule + next_ if merged else rule))
+        if run and has != had:
+            yield run
+            run = ""
+        run, had = run + rule, has
+    if run:
+        yield run
+
+
+def _selector(rule: str) -> list[str]:
+    return rule.partition("{")[0].split()
+
+
+def _rules(text: str) -> Iterator[str]:
+    """Yield the outermost rules as they are written."""
+    deep = start = 0
+    for token in TOKEN.finditer(text):
+        word = token.group()
+        if token.lastgroup == "mark":
+            deep = max(0, deep + (word in "({[") - (word in ")}]"))
+            if deep == 0 and word in "};":
+                yield text[start : token.end()]
+                start = token.end()
+    if text[start:].strip():
+        yield text[start:]
+
+
+def _lightning(text: str, targets: Sequence[str]) -> str | None:
+    """Return what lightningcss makes of it; None where that cannot be trusted."""
+    import lightningcss
+
+    browsers = list(targets) or None
+    try:
+        small = lightningcss.process_stylesheet(text, browsers_list=browsers)
+        plain = lightningcss.process_stylesheet(small, minify=False, browsers_list=browsers)
+        again = lightningcss.process_stylesheet(plain, minify=False, browsers_list=browsers)
+    except ValueError:
+        return None
+    lost = not targets and fallbacks(text) - fallbacks(small)
+    return small if plain == again and not lost else None
+
+
+def fallbacks(text: str) -> Counter[str]:
+    """Return how often a block declares a property once more with another value, or its shorthand after it.
+
+    The first is there for browsers that do not know the second. Rules that follow one another with the same selector
+    are one block: what makes CSS small may merge them.
+    """
+    found: Counter[str] = Counter()
+    blocks = [_Block("")]
+    before: _Block | None = None
+    for prelude, end in _statements(text):
+        if end == "{":
+            again = before is not None and before.prelude == prelude
+            blocks.append(before if again and before is not None else _Block(prelude))
+            before = None
+            continue
+        if prelude:
+            before = None
+            found.update(blocks[-1].declare(prelude))
+        if end == "}" and len(blocks) > 1:
+            before = blocks.pop()
+    return found
+
+
+class _Block:
+    """What one block has declared so far."""
+
+    def __init__(self, prelude: str) -> None:
+        self.prelude = prelude
+        self.values: dict[str, set[str]] = {}
+
+    def declare(self, declaration: str) -> Iterator[str]:
+        name, colon, value = declaration.partition(":")
+        if not colon or name.startswith(("--", "@")):
+            return
+        yield from (f"{each} {name}" for each in self.values if each.startswith(f"{name}-"))
+        said = self.values.setdefault(name, set())
+        if said and value not in said:
+            yield name
+        said.add(value)
+
+
+def _statements(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what stands before each ``{``, ``}`` and ``;``, without blanks and comments, in small letters."""
+    words: list[str] = []
+    deep = 0
+    for token in TOKEN.finditer(text):
+        word = token.group()
+        if token.lastgroup in {"comment", "space"}:
+            words.append("" if token.lastgroup == "comment" else " ")
+            continue
+        deep = max(0, deep + (word == "(") - (word == ")"))
+        if deep == 0 and word in {"{", "}", ";"}:
+            yield re.sub(r"\s*([:,])\s*|\s+", lambda match: match[1] or " ", "".join(words).lower()).strip(), word
+            words = []
+        else:
+            words.append(word)
+    if words:
+        yield "".join(words).lower().strip(), ";"
+
+
+def stripped(text: str) -> str:
+    """Return ``text`` without comments (but ``/*!``) and needless blanks; nothing else is touched."""
+    parts: list[str] = []
+    between, last, custom = "", "", False
+    for token in TOKEN.finditer(text):
+        kind, word = token.lastgroup, token.group()
+        if not custom and kind == "space":
+            between = " "
+            continue
+        if not custom and kind == "comment" and not word.startswith("/*!") and not _MAP.match(word):
+            # What a comment parts stays parted: a/**/.b is not a .b, and 1px/**/2px is not 1px2px.
+            between = between or "/**/"
+            continue
+        if word in _BLOCK:
+            custom = False
+        if between and parts and last not in _TIGHT and word not in _TIGHT:
+            parts.append(between)
+        if word == "}" and last == ";":
+            parts.pop()
+        parts.append(word)
+        custom = custom or (kind == "word" and word.startswith("--") and last in {"", *_BLOCK})
+        between, last = "", word
+    return "".join(parts).strip()
