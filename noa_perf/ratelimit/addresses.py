@@ -147,14 +147,15 @@ def mask(client: str) -> str:
         return address
     if (parts := keys.split(client)) not in ([], [client]):
         return " + ".join(map(mask, parts))
-    kind, value = _kind(client)
+    kind, value = kind_of(client)
     if kind in _OPEN_KINDS:
         return client
     shown = _masked_address(value) if kind == "ip:" else None
     return f"{kind}{shown or _begun(value)}"
 
 
-def _kind(client: str) -> tuple[str, str]:
+def kind_of(client: str) -> tuple[str, str]:
+    """Return what kind of client it is, colon and all, and who: ``header:x-id:`` and ``7``."""
     begins = client.find(":", len("header:") if client.startswith("header:") else 0) + 1
     return client[:begins], client[begins:]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from noa_perf.ratelimit.addresses import client_network, parse_address
+from noa_perf.ratelimit.addresses import client_network, kind_of, parse_address
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy
-from noa_perf.ratelimit.keys import join
+from noa_perf.ratelimit.keys import join, safe, split
 
 
 def client_of(written: Sequence[str]) -> str:
@@ -30,4 +30,6 @@ def _part(written: str) -> str:
         return f"ip:{client_network(address, own.ipv4_prefix, own.ipv6_prefix)}"
     if ":" not in text:
         raise BadPolicy(f"{written!r} is no client. Write 203.0.113.7, user:17, session:…, key:… or header:…:….")
-    return text
+    kind, value = kind_of(text)
+    # As identity names them: what is not plain by its digest. One that is copied from a log or from Redis is that already.
+    return kind.lower() + (value if split(value) else safe(value))

@@ -20,6 +20,7 @@ from noa_perf.ratelimit import identity, keys
 from noa_perf.ratelimit.conf import settings
 from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.identity import aidentify, chosen_by_client, client_address, client_ip, identify, problems
+from noa_perf.ratelimit.naming import client_of
 
 FACTORY = RequestFactory()
 PEER = "203.0.113.7"
@@ -307,6 +308,21 @@ async def test_a_callable_that_fails_is_logged_once_and_falls_back_to_the_addres
     assert len(caplog.records) == 1
     assert by.__name__ in caplog.text
     assert PEER not in caplog.text
+
+
+@pytest.mark.parametrize("value", ["acme", "Köln Süd", "a{b}", "x" * 81, "#17", "5:a b", "12:34"])
+def test_a_client_is_found_again_as_people_write_it(value):
+    for by, written in (
+        (lambda request: value, f"own:{value}"),
+        ("header:X-Id", f"header:X-Id:{value}"),
+        (("ip", "header:X-Id"), f"header:x-id:{value}"),
+    ):
+        request = asked()
+        request.META["HTTP_X_ID"] = value
+        client = identify(by, request)
+        parts = [PEER, written] if isinstance(by, tuple) else [written]
+        assert client_of(parts) == client
+        assert isinstance(by, tuple) or client_of([str(client)]) == client
 
 
 def test_a_tuple_is_counted_together():
