@@ -110,6 +110,14 @@ class Bans:
             self.local.keep(ban.client for ban in news.bans)
         self.local.put(news.bans)
         self.forget(news.released)
+        if news.lost:
+            self._remind(self.shared, {ban.client for ban in news.bans})
+
+    def _remind(self, shared: RedisBans, known: Collection[str]) -> None:
+        """Tell Redis at once of bans that it has lost: processes that begin later know of no others."""
+        # Of too many those that end first are left out: what stands last stays.
+        self._untold.extend(ban for ban in reversed(self.local.bans()) if ban.client not in known)
+        self._tell(shared)
 
     def _tell(self, shared: RedisBans) -> None:
         while self._untold:

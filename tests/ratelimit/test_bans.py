@@ -459,6 +459,26 @@ class TestProcesses:
         other.refresh()
         assert {found.client for found in other.local.bans()} == {ADA, BOB}
 
+    def test_a_redis_that_was_emptied_is_told_anew_for_those_who_come_later(self, shared, heard):
+        one, other = process(shared), process(shared)
+        one.ban(ADA, TERMS)
+        other.ban("user:17", TERMS)
+        for bans in (one, other):
+            bans.refresh()
+        shared.clients.get().flushall()
+        for bans in (one, other, one, other):
+            bans.refresh()
+
+        late = process(shared)
+        late.refresh()
+        assert {found.client for found in late.local.bans()} == {ADA, "user:17"}
+        known = late.local.of(ADA)
+        assert (known.rule, round(left(known) / HOUR)) == ("crawl", 1)
+        assert len(heard) == len(one.unwritten) + len(other.unwritten) == 2
+        assert late.release(ADA)
+        one.refresh()
+        assert one.local.of(ADA) is None
+
     @pytest.mark.parametrize("looked", [True, False])
     @pytest.mark.parametrize("banned_since", [True, False])
     def test_what_an_emptied_redis_has_forgotten_can_be_released(self, shared, looked, banned_since):
@@ -517,7 +537,7 @@ class TestProcesses:
         one.refresh()
         other.refresh()
         assert one.local.of(ADA) is not None
-        assert {found.client for found in other.local.bans()} == {BOB}
+        assert {found.client for found in other.local.bans()} == {ADA, BOB}
         assert len(one.unwritten) == 2
 
     async def test_on_an_event_loop_a_ban_holds_without_redis(self):

@@ -63,6 +63,8 @@ class News(NamedTuple):
     released: Sequence[str] = ()
     complete: bool = False
     """Whether ``bans`` are all that there are: whoever is not among them was released."""
+    lost: bool = False
+    """Whether ``bans`` are all that Redis knows, and it may have forgotten others: it was emptied, or failed over."""
 
 
 class MemoryBans:
@@ -158,7 +160,7 @@ class RedisBans:
         bans = list(self._all(reply.now))
         self._epoch, self._number = reply.epoch, reply.number
         released = set(self._changes(reply.changes, reply.now).released) - {ban.client for ban in bans}
-        return News(bans, list(released), complete=complete)
+        return News(bans, list(released), complete=complete, lost=not complete)
 
     def forget(self) -> None:
         """Ask for all bans the next time."""
