@@ -31,5 +31,5 @@ def _part(written: str) -> str:
     if ":" not in text:
         raise BadPolicy(f"{written!r} is no client. Write 203.0.113.7, user:17, session:…, key:… or header:…:….")
     kind, value = kind_of(text)
-    # As identity names them: what is not plain by its digest. One that is copied from a log or from Redis is that already.
+    # As identity names them: what is not plain by its digest, unless it was copied from Redis, and is one already.
     return kind.lower() + (value if split(value) else safe(value))
