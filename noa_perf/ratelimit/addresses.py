@@ -112,18 +112,6 @@ def parse_network(cidr: str) -> tuple[Address, int]:
     return address, prefix
 
 
-def forwarded_client(peer: str, header: str, value: str | None, trusted: Networks[Any]) -> Address | None:
-    """Return who is behind a request that ``peer`` sent with ``value`` in its forwarding header.
-
-    The header counts only where ``peer`` is trusted and all of it that was read is well-formed; else it is ``peer``,
-    and None where that is no address.
-    """
-    address = parse_address(peer)
-    if address is None or not value or address not in trusted:
-        return address
-    return claimed_client(header, value, trusted) or address
-
-
 def claimed_client(header: str, value: str, trusted: Networks[Any]) -> Address | None:
     """Return whom the header of a trusted proxy names, or None where it cannot be read.
 

@@ -122,11 +122,6 @@ class Policy:
             text = str(error)
             raise error if repr(name) in text else BadPolicy(f"The rate limit policy {name!r}: {text}") from error
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What the headers call each limit."""
-        return tuple(map(self.label, self.limits))
-
     def label(self, limit: Limit) -> str:
         """Return what the headers call one: the policy's name, and its rate too where there are several."""
         if len(self.limits) == 1:

@@ -16,7 +16,7 @@ from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.identity import is_async
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy
-from noa_perf.ratelimit.rates import MAX_PERIOD, SECOND, UNITS, Rate, duration
+from noa_perf.ratelimit.rates import MAX_PERIOD, UNITS, Rate, duration
 
 Kind = Literal["fail2ban", "allow2ban"]
 Predicate = Callable[..., Any]
@@ -160,14 +160,6 @@ class AbuseRule:
             return True
         return bool(self.predicate(*((request, response) if self._asks_both else (request,))))
 
-    def tier(self, number: int) -> float:
-        """Return the seconds that the ``number``th ban lasts, counted from 1."""
-        longest = self.max_bantime / SECOND
-        try:
-            return min(self.bantime / SECOND * self.factor ** (number - 1), longest)
-        except OverflowError:
-            return longest
-
     @cached_property
     def _path(self) -> re.Pattern[str] | None:
         if not self.paths:
@@ -180,11 +172,6 @@ class AbuseRule:
 
 
 _KEYS = {one.name for one in fields(AbuseRule)} - {"name"}
-
-
-def parse_all(written: Mapping[str, Any]) -> list[AbuseRule]:
-    """Return all rules of the settings; raises ``BadPolicy`` for the first that cannot be used."""
-    return [AbuseRule.parse(name, rule) for name, rule in written.items()]
 
 
 def _read(name: str, key: str, value: Any) -> Any:

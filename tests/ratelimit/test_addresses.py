@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from functools import cache
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -9,16 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_perf.ratelimit import addresses, keys
-from noa_perf.ratelimit.addresses import Networks, client_network, forwarded_client, mask, parse_address
+from noa_perf.ratelimit.addresses import Address, Networks, client_network, mask, parse_address
+from noa_perf.ratelimit.conf import RateLimitSettings
 from noa_perf.ratelimit.exceptions import BadPolicy
+from noa_perf.ratelimit.identity import Reader
 
 PROXY = "10.0.0.1"
-TRUSTED: Networks[bool] = Networks(["10.0.0.0/8", "2001:db8:ffff::/48"])
-NOBODY: Networks[bool] = Networks()
+TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48")
+NOBODY = ()
 HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP")
 # What looks a little like what is read: plain random text never comes near it.
 LOOKS = st.text(st.sampled_from('0123456789abcdf.:,;=[]%"\\ for_unkw\t\u0661\ud800'), max_size=80)
 ADDRESSES = st.ip_addresses()
+
+
+@cache
+def reader(header: str, trusted: tuple[str, ...]) -> Reader:
+    return Reader(RateLimitSettings(trusted_proxies=trusted, client_ip_header=header))
+
+
+def forwarded_client(peer: str, header: str, value: str | None, trusted: tuple[str, ...]) -> Address | None:
+    """Return whom a request is from that ``peer`` sends with ``value`` in the header that proxies write."""
+    meta = {"REMOTE_ADDR": peer, "HTTP_" + header.upper().replace("-", "_"): value}
+    return reader(header, trusted).seen(meta).address
 
 
 @pytest.mark.parametrize(
@@ -99,7 +113,7 @@ def test_reading_a_header_never_raises(header, value, peer):
 @given(st.sampled_from(HEADERS[:2]), LOOKS | st.text() | st.text(min_size=5000, max_size=6000), ADDRESSES)
 def test_what_a_client_writes_before_the_proxys_word_changes_nothing(header, written, address):
     client = parse_address(str(address))
-    if client is None or client in TRUSTED:
+    if client is None or client in Networks(TRUSTED):
         return
     hop = (
         str(address)
@@ -190,7 +204,7 @@ def test_the_longest_prefix_decides():
     assert table.find(ip_address("::1")) is None
     assert table.find(ip_address("::ffff:10.1.2.3")) == "host"
     assert len(table) == 4
-    assert not NOBODY
+    assert not Networks()
 
 
 def test_a_mapped_network_is_the_network_of_ipv4():

@@ -51,7 +51,7 @@ def test_draft_11_has_an_item_for_each_limit():
 
 def test_limits_of_one_rate_have_names_of_their_own():
     alike = policy([{"rate": "9/s"}, {"rate": "9/s", "algorithm": "sliding_log"}, "100/m"])
-    assert len(set(alike.labels)) == 3
+    assert len({alike.label(limit) for limit in alike.limits}) == 3
     assert fields([decided(verdict(alike, 0), verdict(alike, 1))], "draft11")["RateLimit"].count(";r=") == 2
 
 

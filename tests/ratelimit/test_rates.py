@@ -95,4 +95,4 @@ def test_a_name_has_to_fit_into_keys_and_headers(name):
 def test_keys_of_limits_hold_for_all_and_each_may_have_its_own():
     policy = Policy.parse("a", {"limits": ["10/s", {"rate": "50/m", "algorithm": "sliding_log"}], "algorithm": "gcra"})
     assert [limit.algorithm for limit in policy.limits] == ["gcra", "sliding_log"]
-    assert policy.labels == ("a-10-s", "a-50-m")
+    assert tuple(map(policy.label, policy.limits)) == ("a-10-s", "a-50-m")

@@ -10,9 +10,10 @@ from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noa_perf.ratelimit.abuse import terms
 from noa_perf.ratelimit.exceptions import BadPolicy
 from noa_perf.ratelimit.rates import UNITS
-from noa_perf.ratelimit.rules import AbuseRule, parse_all
+from noa_perf.ratelimit.rules import AbuseRule
 
 
 def rule(**written: object) -> AbuseRule:
@@ -40,7 +41,8 @@ def test_reads_what_people_write():
     assert (one.findtime, one.bantime, one.max_bantime) == (UNITS["m"], 2 * UNITS["h"], UNITS["d"])
     assert one.methods == {"GET"}
     assert one.statuses == {404, 410}
-    assert parse_all({"a": one, "b": {"login_failed": True}})[1].login_failed
+    assert rule(login_failed=True).login_failed
+    assert AbuseRule.parse("again", one) is one
 
 
 @pytest.mark.parametrize(
@@ -136,19 +138,19 @@ def test_a_default_is_no_second_argument():
 
 
 def test_bans_grow_up_to_the_longest():
-    one = rule(paths="/x", bantime="1h", factor=2, max_bantime="5h")
+    own = terms(rule(paths="/x", bantime="1h", factor=2, max_bantime="5h"))
 
-    assert [one.tier(number) / 3600 for number in (1, 2, 3, 4, 100_000)] == [1, 2, 4, 5, 5]
+    assert [own.seconds(number) / 3600 for number in (1, 2, 3, 4, 100_000)] == [1, 2, 4, 5, 5]
 
 
 def test_a_first_ban_longer_than_the_longest_of_the_default_is_meant():
-    assert rule(paths="/x", bantime="30d").tier(2) == 30 * 86_400
+    assert terms(rule(paths="/x", bantime="30d")).seconds(2) == 30 * 86_400
 
 
 @given(st.integers(1, 10**6), st.floats(1, 100), st.integers(1, 10**4))
 def test_no_ban_is_shorter_than_the_one_before(seconds, factor, ceiling):
-    one = rule(paths="/x", bantime=seconds, factor=factor, max_bantime=seconds + ceiling)
-    lengths = [one.tier(number) for number in range(1, 50)]
+    own = terms(rule(paths="/x", bantime=seconds, factor=factor, max_bantime=seconds + ceiling))
+    lengths = [own.seconds(number) for number in range(1, 50)]
 
     assert all(shorter <= longer for shorter, longer in itertools.pairwise(lengths))
     assert lengths[0] == seconds
