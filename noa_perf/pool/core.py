@@ -22,7 +22,7 @@ from noa_perf.pool.exceptions import PoolClosed, PoolFull, PoolTimeout
 from noa_perf.pool.figures import Figures, State
 from noa_perf.pool.gate import Gate
 from noa_perf.pool.options import PoolOptions
-from noa_perf.pool.places import Closed, Full, Grant, NoneCame, Places
+from noa_perf.pool.places import OPEN, Closed, Full, Hand, NoneCame, Places
 from noa_perf.pool.requests import current
 
 logger = logging.getLogger("noa_perf.pool")
@@ -72,40 +72,61 @@ class Pool(Generic[C]):
         Waits up to ``options.timeout`` seconds. Raises :class:`PoolTimeout`, :class:`PoolFull`, :class:`PoolClosed`,
         or the driver's own error where none can be opened and trying again is of no use.
         """
-        entry = self._warm(again) or self._queued()
-        entry.uses += 1
-        entry.owner = threading.current_thread()
-        entry.holder = holder
-        if self.options.leak_threshold:
-            entry.scope = current.get()
-            entry.stack = stacks.capture(1)
-        entry.taken_at = self._now()
+        hand = Hand()
+        try:
+            entry = self._warm(again, hand) or self._queued(hand)
+            entry.uses += 1
+            if self.options.leak_threshold:
+                entry.scope = current.get()
+                entry.stack = stacks.capture(1)
+            owner = threading.current_thread()
+            entry.taken_at = self._now()
+            entry.holder = holder
+            entry.owner = owner  # last, for whoever looks for owners reads the rest after it
+        except BaseException:
+            self._drop(hand)
+            raise
         return entry
 
-    def release(self, entry: Entry[C]) -> None:
-        """Take a connection back; nobody else may touch it any more. A second time changes nothing. Raises nothing."""
-        if entry.owner is None:
+    def release(self, entry: Entry[C], why: str | None = None) -> None:
+        """Take a connection back, to close it where it is said why; nobody else may touch it any more.
+
+        A second time changes nothing. Raises nothing.
+        """
+        owner = entry.owner
+        if owner is None:
             return
-        now = self._now()
-        self._settle(entry, now)
-        why = self._tidied(entry) or self._surplus(entry, now)
-        if why is not None:
-            self.discard(entry, why)
-            return
-        entry.used_at = now
-        self.put_back(entry)
+        try:
+            now = self._now()
+            self._settle(entry, now)
+            why = why or self._tidied(entry) or self._surplus(entry, now)
+            if why is None:
+                entry.used_at = now
+                self.put_back(entry)
+            else:
+                self.discard(entry, why)
+        except BaseException:  # a signal's handler raised
+            if entry.owner is owner:  # it is nobody else's yet
+                self.discard(entry, "interrupted")
+            raise
 
     def lost(self, entry: Entry[C]) -> None:
         """Take back a connection of which whoever had it found that it broke."""
-        if entry.owner is not None:
-            now = self._now()
-            self._settle(entry, now)
-            self._suspect = now
-            self.discard(entry, "dead")
+        self._suspect = self._now()
+        self.release(entry, "dead")
 
-    def _warm(self, again: Entry[C] | None) -> Entry[C] | None:
-        entry = self._places.pop(again)
-        return entry if entry is not None and self._fit(entry) else None
+    def _warm(self, again: Entry[C] | None, hand: Hand) -> Entry[C] | None:
+        entry = self._places.pop(again, hand)
+        return entry if entry is not None and self._fit(hand) else None
+
+    def _drop(self, hand: Hand) -> None:
+        """Let go of what was taken on the way to nowhere."""
+        if hand.what is OPEN:
+            if hand.connection is not None:
+                self.driver.close(hand.connection)
+            self._places.leave(hand, shut=False)
+        elif hand.what is not None:
+            self.discard(hand.what, "interrupted")
 
     def put_back(self, entry: Entry[C]) -> None:
         """Make an entry idle, or give it to whoever waits longest."""
@@ -115,14 +136,14 @@ class Pool(Generic[C]):
 
     # For those who found none idle
 
-    def _queued(self) -> Entry[C]:
+    def _queued(self, hand: Hand) -> Entry[C]:
         began = self._now()
         deadline, first = began + self.options.timeout, False
         if self.on_first is not None:
             started, self.on_first = self.on_first, None
             started()
         try:
-            while (entry := self._turn(self._granted(deadline, first), deadline)) is None:
+            while (entry := self._turn(hand, deadline, first)) is None:
                 first = True  # whoever got nothing out of his turn is first again
                 self._hurry(deadline)
         except BaseException:
@@ -137,11 +158,18 @@ class Pool(Generic[C]):
             self.figures.timeouts += 1
             raise PoolTimeout(self._complaint(f"none was fit for use within {self.options.timeout:g} s"))
 
-    def _granted(self, deadline: float, first: bool) -> Entry[C] | Grant:
+    def _turn(self, hand: Hand, deadline: float, first: bool) -> Entry[C] | None:
+        self._wait(hand, deadline, first)
+        if hand.what is OPEN:
+            return self._open(hand, deadline)
+        entry: Entry[C] = hand.what
+        return entry if self._fit(hand) else None
+
+    def _wait(self, hand: Hand, deadline: float, first: bool) -> None:
         self.reap()
         most = self.options.max_waiting
         try:
-            return self._places.ask(deadline, self.patience, first, most, self.reap)
+            self._places.ask(hand, deadline, self.patience, first, most, self.reap)
         except NoneCame:
             self.figures.timeouts += 1
             raise PoolTimeout(self._complaint(f"none came free within {self.options.timeout:g} s")) from None
@@ -151,28 +179,23 @@ class Pool(Generic[C]):
         except Closed:
             raise PoolClosed(f"Pool {self.name!r} was closed.") from None
 
-    def _turn(self, granted: Entry[C] | Grant, deadline: float) -> Entry[C] | None:
-        if isinstance(granted, Grant):
-            return self._open(deadline)
-        return granted if self._fit(granted) else None
-
     # Opening and closing
 
-    def _open(self, deadline: float) -> Entry[C] | None:
+    def _open(self, hand: Hand, deadline: float) -> Entry[C] | None:
         """Open a connection in a place that was granted; None where it is to be tried again later."""
         generation = self._generation
         try:
-            connection = self.driver.open(max(0.0, deadline - self._now()))
+            hand.connection = self.driver.open(max(0.0, deadline - self._now()))
         except BaseException as error:
-            if not self._passes(error):
+            if not self._passes(error, hand):
                 raise
             if self._now() < deadline:
                 return None
             self.figures.timeouts += 1
             raise PoolTimeout(self._complaint("no connection could be opened")) from error
-        return self._opened(connection, generation)
+        return self._opened(hand, generation)
 
-    def _passes(self, error: BaseException) -> bool:
+    def _passes(self, error: BaseException, hand: Hand) -> bool:
         """Free the place in which none could be opened; tell whether it is to be tried again.
 
         It is where others are open though this error stays, after a change of password say: one of them will come back.
@@ -182,39 +205,36 @@ class Pool(Generic[C]):
             self.figures.failures[type(error).__name__] += 1
             if again:
                 self._why_not = error  # type: ignore[assignment]
-        self._places.leave(shut=again)
+        self._places.leave(hand, shut=again)
         return again
 
-    def _opened(self, connection: C, generation: int) -> Entry[C]:
+    def _opened(self, hand: Hand, generation: int) -> Entry[C]:
         now = self._now()
         life = self.options.max_lifetime * (1 - JITTER * self._jitter())
-        entry = Entry(connection, now, now + life, generation)
+        entry = Entry[C](hand.connection, now, now + life, generation)
         try:
-            self._places.fill(entry)
+            self._places.fill(hand, entry)
         except Closed:
-            self.driver.close(connection)
             raise PoolClosed(f"Pool {self.name!r} was closed while it opened a connection.") from None
         self._why_not = None
         self.figures.opened += 1
         return entry
 
     def discard(self, entry: Entry[C], why: str) -> None:
-        """Close a connection that nobody holds, and free its place."""
+        """Close a connection that nobody else has, and free its place."""
         if self._places.vacate(entry):
             with self._lock:
                 self.figures.bury(entry, why)
         self.driver.close(entry.connection)
+        entry.owner = None
 
     # Fitness
 
-    def _fit(self, entry: Entry[C]) -> bool:
-        try:
-            why = self._unfit(entry, self._now())
-        except BaseException:  # a signal's handler raised, while the server was asked say
-            self.discard(entry, "interrupted")
-            raise
+    def _fit(self, hand: Hand) -> bool:
+        why = self._unfit(hand.what, self._now())
         if why is not None:
-            self.discard(entry, why)
+            self.discard(hand.what, why)
+            hand.what = None
         return why is None
 
     def _unfit(self, entry: Entry[C], now: float) -> str | None:
@@ -255,9 +275,6 @@ class Pool(Generic[C]):
         except Exception as error:
             logger.debug("pool %s: a connection could not be put in order", self.name, exc_info=error)
             return "untidy" if self.driver.alive(entry.connection) else "dead"
-        except BaseException:  # a signal's handler raised
-            self.discard(entry, "interrupted")
-            raise
         if found:
             with self._lock:
                 self.figures.cleaned.update(found)
@@ -292,17 +309,19 @@ class Pool(Generic[C]):
 
     def grow(self) -> bool:
         """Open one connection ahead of demand, where there is a place and the server answers; tell whether."""
-        if not self._places.reserve():
+        hand = Hand()
+        if not self._places.reserve(hand):
             return False
         generation = self._generation
         try:
-            connection = self.driver.open(self.options.timeout)
+            hand.connection = self.driver.open(self.options.timeout)
         except Exception as error:  # who needs a connection will be told
-            self._passes(error)
+            self._passes(error, hand)
             return False
         try:
-            self.put_back(self._opened(connection, generation))
+            self.put_back(self._opened(hand, generation))
         except PoolClosed:
+            self._drop(hand)
             return False
         return True
 
@@ -373,7 +392,7 @@ class Pool(Generic[C]):
             dead = [entry for entry in self._places.taken if leaks.gone(entry)]
             self.figures.orphans += len(dead)
             for entry in dead:
-                entry.owner = threading.current_thread()  # nobody else takes it back meanwhile
+                entry.owner, entry.holder = threading.current_thread(), None  # nobody else takes it back meanwhile
         for entry in dead:
             self._tell_once("nobody gave a connection back whose owner is gone; it was taken back", entry)
             self.release(entry)
@@ -387,7 +406,8 @@ class Pool(Generic[C]):
             entry.reported = False
             line = leaks.site_line(entry.stack)
             logger.warning("pool %s: a leak came back after %.1f s; taken by %s", self.name, held, line)
-        entry.owner = entry.holder = entry.scope = None
+        entry.holder = entry.scope = None
+        entry.taken_at = now  # so that it is no leak while it is put in order
 
     def watch(self) -> list[leaks.Leak]:
         """Return what was held for longer than ``leak_threshold``, each once."""

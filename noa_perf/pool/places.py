@@ -3,6 +3,9 @@
 Where all places are taken people queue, and what comes back is put into the hands of whoever waits longest: nobody
 overtakes. The usual way takes no lock: an idle entry is popped off a dict, and put back on it. Whoever puts one back
 looks for waiters after that, and whoever begins to wait looks for idle ones after saying so: one sees the other.
+
+A signal's handler may raise wherever a function is called, and nowhere else. So whatever leaves one place gets to the
+next with no call between: into the :class:`Hand` of whoever took it, who drops it where he is interrupted.
 """
 
 from __future__ import annotations
@@ -11,11 +14,20 @@ import _thread
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
 from noa_perf.pool.gate import Gate
 
-E = TypeVar("E", bound=Hashable)
+
+class Placed(Hashable, Protocol):
+    """What has a place."""
+
+    owner: threading.Thread | None
+    """Whose it is; nobody's while it idles."""
+
+
+E = TypeVar("E", bound=Placed)
 
 
 class Grant:
@@ -23,6 +35,17 @@ class Grant:
 
 
 OPEN = Grant()
+
+
+class Hand:
+    """What somebody has taken and is not yet done with: an entry, or :data:`OPEN` with what was opened in its place."""
+
+    __slots__ = ("connection", "what")
+
+    def __init__(self) -> None:
+        """Be empty."""
+        self.what: Any = None
+        self.connection: Any = None
 
 
 class NoneCame(Exception):
@@ -72,22 +95,24 @@ class Places(Generic[E]):
 
     # The usual way
 
-    def pop(self, again: E | None) -> E | None:
+    def pop(self, again: E | None, hand: Hand) -> E | None:
         """Take ``again`` if it idles, else what came back last; None where nothing idles or somebody waits."""
         idle = self._idle
         while not self._waiters and not self.closed:
             try:
-                if again in idle:
-                    del idle[again]
-                    return again
-                return idle.popitem()[0]
-            except KeyError:  # somebody was quicker
-                if not idle:
-                    return None
+                entry = again if again in idle else next(reversed(idle))
+                del idle[entry]
+                hand.what = entry
+            except StopIteration:
+                return None
+            except (KeyError, RuntimeError):  # somebody was quicker
+                continue
+            return entry
         return None
 
     def put(self, entry: E) -> None:
         """Make an entry idle, or give it to whoever waits longest."""
+        entry.owner = None
         self._idle[entry] = None
         if self._waiters:
             with self.lock:
@@ -96,35 +121,33 @@ class Places(Generic[E]):
     # The queue
 
     def ask(
-        self, deadline: float, patience: float, first: bool, most: int, meanwhile: Callable[[], object]
-    ) -> E | Grant:
+        self, hand: Hand, deadline: float, patience: float, first: bool, most: int, meanwhile: Callable[[], object]
+    ) -> None:
         """Wait for an entry, or for a place; ``first`` stands before all others, who are ``most`` at most (0: any).
 
         ``meanwhile`` is called every ``patience`` seconds. Raises :class:`NoneCame`, :class:`Full`, :class:`Closed`.
         """
-        waiter = self._enqueued(first, most)
+        waiter = Waiter()
         try:
+            self._enqueue(waiter, first, most)
             while not waiter.lock.acquire(timeout=self._nap(deadline, patience)):
                 meanwhile()
                 self._look_again(waiter, deadline)
+            if isinstance(waiter.granted, Closed):
+                raise waiter.granted
+            hand.what = waiter.granted
         except BaseException:
             self._step_out(waiter)
             raise
-        if isinstance(waiter.granted, Closed):
-            raise waiter.granted
-        return waiter.granted  # type: ignore[no-any-return]
 
-    def _enqueued(self, first: bool, most: int) -> Waiter:
-        waiter = Waiter()
+    def _enqueue(self, waiter: Waiter, first: bool, most: int) -> None:
         with self.lock:
             if self.closed:
                 raise Closed
             (self._waiters.appendleft if first else self._waiters.append)(waiter)
             self._serve()
             if waiter.granted is None and most and not first and len(self._waiters) > most:
-                self._waiters.remove(waiter)
                 raise Full
-        return waiter
 
     def _nap(self, deadline: float, patience: float) -> float:
         now = self._now()
@@ -142,7 +165,8 @@ class Places(Generic[E]):
     def _step_out(self, waiter: Waiter) -> None:
         with self.lock:
             if waiter.granted is None:
-                self._waiters.remove(waiter)
+                with suppress(ValueError):  # it never stood there
+                    self._waiters.remove(waiter)
             elif waiter.granted is OPEN:
                 self.opening -= 1
             elif not isinstance(waiter.granted, Closed):
@@ -152,16 +176,20 @@ class Places(Generic[E]):
     def _serve(self) -> None:
         """Hand what is to be had to those who wait; the lock is held."""
         while self._waiters:
-            granted = self._next()
-            if granted is None:
-                return
-            self._waiters.popleft().grant(granted)
-
-    def _next(self) -> E | Grant | None:
-        try:
-            return self._idle.popitem()[0]
-        except KeyError:
-            return OPEN if self._reserved() else None
+            waiter = self._waiters[0]
+            try:
+                entry = next(reversed(self._idle), None)
+                if entry is not None:
+                    del self._idle[entry]
+                    waiter.granted = entry
+                elif self._reserved():
+                    waiter.granted = OPEN
+                else:
+                    return
+            except (KeyError, RuntimeError):  # somebody took it who does not wait
+                continue
+            del self._waiters[0]
+            waiter.lock.release()
 
     def _reserved(self) -> bool:
         if self.size >= self.limit or self._now() < self.gate.opens_at:
@@ -173,25 +201,29 @@ class Places(Generic[E]):
 
     # A place that was granted
 
-    def reserve(self) -> bool:
+    def reserve(self, hand: Hand) -> bool:
         """Take a free place to open a connection in, ahead of demand; tell whether there was one."""
         with self.lock:
-            return not self.closed and not self._waiters and self._reserved()
+            if not self.closed and not self._waiters and self._reserved():
+                hand.what = OPEN
+        return hand.what is OPEN
 
-    def fill(self, entry: E) -> None:
-        """Put a new entry, in use, into a place that was granted. Raises :class:`Closed`; the place is free then."""
+    def fill(self, hand: Hand, entry: E) -> None:
+        """Put a new entry into a place that was granted. Raises :class:`Closed`; the place is free then."""
         with self.lock:
             self.opening -= 1
+            hand.what = entry
             if self.closed:
                 raise Closed
             self.taken.add(entry)
             self.gate.open()
             self._serve()
 
-    def leave(self, *, shut: bool) -> None:
+    def leave(self, hand: Hand, *, shut: bool) -> None:
         """Free a place in which no connection could be opened; ``shut`` the gate, where others are to wait too."""
         with self.lock:
             self.opening -= 1
+            hand.what = None
             if shut:
                 self.gate.shut(self._now())
             self._serve()

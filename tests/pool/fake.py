@@ -37,9 +37,14 @@ class FakeDriver:
 
     def open(self, seconds: float) -> FakeConnection:
         self.before_open()
-        with self._lock:
-            connection = FakeConnection(len(self.opened))
-            self.opened.append(connection)
+        connection = FakeConnection(len(self.opened))
+        try:
+            with self._lock:
+                connection.number = len(self.opened)
+                self.opened.append(connection)
+        except BaseException:
+            connection.closed = 1
+            raise
         return connection
 
     def close(self, connection: FakeConnection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from noa_perf.core.clock import ManualClock
-from noa_perf.pool import leaks, registry
+from noa_perf.pool import leaks, registry, stacks
 from noa_perf.pool.core import Pool
 from noa_perf.pool.exceptions import PoolClosed, PoolFull, PoolTimeout
 from noa_perf.pool.housekeeper import Housekeeper, Keeper
@@ -657,6 +657,22 @@ class TestLeaks:
         one.clock.advance(10.0)
         holder.give_back()
         assert "came back after 40.0 s" in caplog.records[-1].getMessage()
+
+    def test_one_that_is_just_being_taken_is_none_though_it_idled_for_long(
+        self, bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = bench(leak_threshold=30.0, ping_after=1_000.0)
+        one.pool.release(one.pool.acquire())
+        one.clock.advance(500.0)
+        told: list[Any] = []
+
+        def capture(above: int) -> Any:
+            told.extend(one.pool.watch())  # as the housekeeper does, at any moment
+            return ()
+
+        monkeypatch.setattr(stacks, "capture", capture)
+        one.start(one.pool.acquire)()
+        assert told == []
 
     def test_one_that_is_taken_anew_can_leak_anew(self, bench: Callable[..., Bench]) -> None:
         one = bench(leak_threshold=30.0)

@@ -42,6 +42,7 @@ class PooledWrapper(BaseDatabaseWrapper):
         self._pool: Pool[Any] | None = None
         self._lender: Pool[Any] | None = None
         self._last: Entry[Any] | None = None
+        self._me = weakref.ref(self)
         self._identity: tuple[Any, ...] = ()
         self._options: dict[str, Any] = {}
 
@@ -101,7 +102,7 @@ class PooledWrapper(BaseDatabaseWrapper):
         self.check_settings()
         if self._entry is not None:
             self._give_back()
-        entry = pool.acquire(weakref.ref(self), self._last)
+        entry = pool.acquire(self._me, self._last)
         self._last = entry
         self._entry, self._lender, self.connection = entry, pool, entry.connection
         self._as_new(pool)
@@ -129,10 +130,11 @@ class PooledWrapper(BaseDatabaseWrapper):
             self._give_back()
 
     def _give_back(self) -> None:
-        entry, lender = self._entry, self._lender
-        self._entry = self._lender = self.connection = None
-        if entry is not None and lender is not None:
+        entry, lender, self.connection = self._entry, self._lender, None
+        # Whoever was interrupted here before comes again: by then it may have been taken back, and be another's.
+        if entry is not None and lender is not None and entry.holder is self._me:
             lender.release(entry)
+        self._entry = self._lender = None
 
     def disowned(self) -> None:
         """Forget a connection that is the parent's, in a child that was forked."""
@@ -181,10 +183,10 @@ class PooledWrapper(BaseDatabaseWrapper):
         return self.connection is not None and bool(super().is_usable())
 
     def _lose(self) -> None:
-        entry, lender = self._entry, self._lender
-        self._entry = self._lender = self.connection = None
-        if entry is not None and lender is not None:
+        entry, lender, self.connection = self._entry, self._lender, None
+        if entry is not None and lender is not None and entry.holder is self._me:
             lender.lost(entry)
+        self._entry = self._lender = None
 
 
 class Again:
