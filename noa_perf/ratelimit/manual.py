@@ -123,6 +123,7 @@ def erase_all(*, dry: bool = False) -> Erased:
     banned = {one.client for one in _refreshed().local.bans()}
     banned.update(bans.active().values_list("client", flat=True))
     counters = sum(_erase_live(Client.parse(text)) for text in banned)
+    _forget_former()
     found = Erased(bans.delete()[0], entries.delete()[0], counters)
     audit.note("erased everything:", f"{found.bans} bans, {found.entries} list entries")
     return found
@@ -151,6 +152,15 @@ def _refreshed() -> Any:
     except StorageDown as error:
         raise BansUnavailable(error.kind) from error
     return bans
+
+
+def _forget_former() -> None:
+    shared = abuse.current().bans.shared
+    try:
+        if shared is not None:
+            shared.forget_former()
+    except StorageDown as error:
+        raise BansUnavailable(error.kind) from error
 
 
 def _forget(client: Client, *, dry: bool = False) -> int:

@@ -160,14 +160,18 @@ def test_erases_what_is_counted_of_one_together_with_something():
     assert [registry.limiter().status(policy, one).remaining for one in (his, theirs)] == [5, 4]
 
 
-def test_nothing_in_redis_names_whom_was_erased():
+@pytest.mark.parametrize("site", [pytest.param("redis", marks=pytest.mark.server)], indirect=True)
+@pytest.mark.parametrize("whose", [["--ip", "203.0.113.7"], ["--all"]])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_nothing_in_redis_names_whom_was_erased(site, whose, is_over):
     own = abuse.current()
-    if own.bans.shared is None:
-        pytest.skip("without a Redis")
-    run("ban", "203.0.113.7", "--reason", "a")
     for _ in range(3):
         own.screen(request("203.0.113.7", path="/wp-admin"))
-    run("erase", "--ip", "203.0.113.7")
+    if is_over:
+        parts = [f"noa_perf:rl:{{bans}}:{name}" for name in ("now", "ends", "log")]
+        assert clients(parse(own.settings.storage)).get().delete(*parts) == 3
+        own.bans.local.drop(["ip:203.0.113.7"])
+    run("erase", *whose)
     redis = clients(parse(own.settings.storage)).get()
     read = {b"hash": redis.hgetall, b"zset": lambda key: redis.zrange(key, 0, -1), b"list": lambda key: b""}
     assert "203.0.113.7" not in str([(key, read[redis.type(key)](key)) for key in redis.keys("*")])

@@ -11,6 +11,7 @@ from noa_perf.core.clock import SYSTEM, Clock
 from noa_perf.core.redis import Guard, MissingRedis, Script, Unavailable, fast_call
 from noa_perf.ratelimit.deny_cache import LIMIT, Ban
 from noa_perf.ratelimit.exceptions import StorageDown
+from noa_perf.ratelimit.storages import looking
 
 Mode = Literal["once", "set", "longest"]
 """What becomes of a ban in force: it stays, gives way, or stays if it ends later."""
@@ -148,6 +149,13 @@ class RedisBans:
         """
         keys = [*self._shared, self._so_far(client), self._in(client), *([self._in(network)] if network else [])]
         return bool(self._run(lambda redis: script("release").run(redis, keys, [client, CHANGES, int(erase)])))
+
+    def forget_former(self) -> None:
+        """Forget how often anybody was banned, and who was in which network; bans in force stay."""
+        for kind in ("tier", "in"):
+            pattern = f"{looking.literal(self._names)}{kind}:*"
+            for key in self._run(partial(looking.keys_like, pattern)):
+                self._run(partial(looking.delete, key))
 
     def news(self) -> News:
         """Return what has changed since the last time: all bans the first time, and where too much was missed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import cache, partial
 from importlib.resources import files
@@ -18,13 +17,12 @@ from noa_perf.ratelimit.exceptions import StorageDown
 from noa_perf.ratelimit.keys import names, safe
 from noa_perf.ratelimit.limits import Limit
 from noa_perf.ratelimit.policy import Policy
+from noa_perf.ratelimit.storages import looking
 from noa_perf.ratelimit.storages.base import LONGEST, Charge, Hit, Storage, What, agreed
 from noa_perf.ratelimit.tally import Tally
 
 Reply = list[int]
 """The moment, then three figures of each limit."""
-PAGE = 1_000
-"""Keys that one look through Redis goes over."""
 
 _json = JSONEncoder(separators=(",", ":")).encode
 
@@ -125,12 +123,12 @@ class RedisStorage(Storage):
     def forget(self, client: str, *, dry: bool = False) -> int:
         """Forget a client under every policy: on a Cluster of every primary."""
         begun = f"{self.prefix}:{{"
-        pattern = f"{_literal(begun)}*{_literal(client)}*}}:*"
-        seen = set(self._guarded(lambda redis: list(redis.scan_iter(match=pattern, count=PAGE))))
-        found = [key for key in seen if names(_text(key).removeprefix(begun).partition("}")[0], client)]
-        for key in [] if dry else found:
-            self._guarded(partial(_deleted, key))
-        return len(found)
+        pattern = f"{looking.literal(begun)}*{looking.literal(client)}*}}:*"
+        seen = self._guarded(partial(looking.keys_like, pattern))
+        his = [key for key in seen if names(_text(key).removeprefix(begun).partition("}")[0], client)]
+        for key in [] if dry else his:
+            self._guarded(partial(looking.delete, key))
+        return len(his)
 
     def reachable(self, ask: bool) -> bool:
         """Tell whether Redis answers; unless to ``ask`` it, whether it is not left alone for now."""
@@ -232,15 +230,6 @@ def _verdicts(asked: Sequence[Asked], reply: Reply) -> list[Verdict]:
 def _names(policy: Policy) -> list[str]:
     """Return what the keys of a client are called under a policy, in the order of the script."""
     return [_block(policy), *policy.parts]
-
-
-def _literal(text: str) -> str:
-    """Return a pattern of SCAN that means ``text`` alone."""
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
-
-
-def _deleted(key: Any, redis: Any) -> Any:
-    return fast_call(redis, "DEL", key, again=True)
 
 
 def _text(key: Any) -> str:
