@@ -213,7 +213,9 @@ def _by_user(request: HttpRequest) -> str | None:
 async def _aby_user(request: HttpRequest) -> str | None:
     user = getattr(request, "user", None)
     # Evaluating it would ask the database here; one that a view or a test has set is taken as it is.
-    if (user is None or isinstance(user, LazyObject)) and hasattr(request, "auser"):
+    if user is None or isinstance(user, LazyObject):
+        if not hasattr(request, "auser"):
+            return await sync_to_async(_user)(user) if user is not None else None
         user = await request.auser()
     return _user(user)
 

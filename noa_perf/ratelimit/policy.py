@@ -150,7 +150,7 @@ def _names(key: str, written: Any) -> frozenset[str]:
 
 
 def _by(written: Any) -> By:
-    return tuple(written) if isinstance(written, list) else written
+    return tuple(map(_by, written)) if isinstance(written, (list, tuple)) else written
 
 
 def is_cost(value: Any) -> bool:

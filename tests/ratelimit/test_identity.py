@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 from django.urls import ResolverMatch
 from django.utils import translation
+from django.utils.functional import SimpleLazyObject
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +180,14 @@ async def test_on_an_event_loop_a_user_without_the_middleware_is_taken_as_it_is(
     assert await aidentify("user", with_user(Someone(7))) == "user:7"
     assert await aidentify(("ip", "user"), with_user(Someone(7))) == identify(("ip", "user"), with_user(Someone(7)))
     assert await aidentify("header:X-Tenant", asked(X_Tenant="acme")) == "header:x-tenant:acme"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_on_an_event_loop_a_user_that_another_middleware_looks_up_is_found():
+    pk = User.objects.create(username="anna").pk
+    for by, client in (("user", f"user:{pk}"), ("user_or_ip", f"user:{pk}")):
+        request = with_user(SimpleLazyObject(lambda: User.objects.get(username="anna")))
+        assert async_to_sync(aidentify)(by, request) == client
 
 
 def test_an_api_key_is_hashed_however_it_is_sent():

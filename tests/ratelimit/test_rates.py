@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_perf.ratelimit.exceptions import BadPolicy
+from noa_perf.ratelimit.identity import compiled
 from noa_perf.ratelimit.policy import Policy
 from noa_perf.ratelimit.rates import MAX_PERIOD, SECOND, UNITS, Rate, duration, span
 
@@ -84,6 +85,12 @@ def test_a_policy_that_cannot_be_meant_names_itself_and_the_cure(written, words)
         Policy.parse("search", written)
     assert "'search'" in str(error.value)
     assert words in str(error.value)
+
+
+def test_lists_within_lists_are_read_once():
+    policy = Policy.parse("a", {"limits": "1/s", "by": ["ip", ["user", "method"]]})
+    assert policy.by == ("ip", ("user", "method"))
+    assert compiled(policy.by) is compiled(policy.by)
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a b", "a:b", "a}", "ä", "x" * 65])
