@@ -30,6 +30,15 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / ".demo" / "static"
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    # Not strict: the shop also runs before anything was published.
+    "staticfiles": {
+        "BACKEND": "noa_perf.cdn.storage.ReleaseStaticFilesStorage",
+        "OPTIONS": {"manifest_strict": False},
+    },
+}
 LOGIN_URL = "admin:login"
 
 INSTALLED_APPS = [

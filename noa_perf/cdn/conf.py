@@ -33,6 +33,9 @@ class CdnSettings:
     """Path of esbuild's native binary. Empty: looked for in ``node_modules`` and on PATH."""
     css: Literal["auto", "lightningcss", "off"] = "auto"
     """What makes CSS small."""
+    css_targets: tuple[str, ...] = ()
+    """The browsers that CSS is for, as a browserslist: ``["defaults"]``. Given, newer CSS is written out for them, and
+    fallbacks that none of them needs are dropped; empty, nothing is taken for granted."""
     precompress: tuple[str, ...] = ("br", "gzip")
     """Compressed forms that are published beside a file, where they save 5% at least."""
     zopfli: bool = False
@@ -51,6 +54,8 @@ class CdnSettings:
     """Seconds for which ``cdn_gc`` keeps what nothing names: pages in caches and open tabs ask for it still."""
     brake: float = bounded(0.3, least=0, most=1)
     """The part of a release's files above which removing them needs ``--force``."""
+    purge: tuple[str, ...] = ()
+    """Tags that are purged at all providers when another release goes live: those of pages that link to assets."""
     headers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Cache headers of pages by path, and of assets by type; see "Headers"."""
     providers: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -37,5 +37,9 @@ class PurgeError(CdnError):
     """An edge could not be purged; the message names the provider and, of several nodes, which."""
 
 
+class BadPurge(CommandInputError, CdnError):
+    """Nothing was said to be purged, or nothing that any edge would take."""
+
+
 class BadProvider(CommandInputError, CdnError):
     """An entry of ``NOA_PERF["CDN"]["PROVIDERS"]`` cannot be used, or there is none of that name."""

@@ -14,6 +14,10 @@ from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.manifest import Blob
 
 
+TEMPORARY = ".tmp-"
+"""How files begin that are not yet whole: what was killed may leave one."""
+
+
 class Store:
     """A folder of blobs, and of notes that remember a step's result by what went into it.
 
@@ -108,7 +112,7 @@ def blob_of(data: bytes) -> Blob:
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader, now or after a crash, finds all of it or what was there before."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

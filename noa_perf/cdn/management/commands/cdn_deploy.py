@@ -1,0 +1,60 @@
+"""``manage.py cdn_deploy``: build, upload what is lacking, and make the release live by one move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from noa_perf.cdn import building, purging, service
+from noa_perf.cdn.commands import bar, findings_of, plan_rows, render_plan, said
+from noa_perf.cdn.conf import settings
+from noa_perf.core.commands import ReportCommand, paragraph
+
+
+class Command(ReportCommand):
+    """Ends with 2, and nothing of it live, where anything fails."""
+
+    help = "Build the static files and publish them as a release. Killed at any step, the next run goes on."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the brake's and the dry run."""
+        super().add_arguments(parser)
+        parser.add_argument("--force", action="store_true", help="go on although more is removed than BRAKE allows")
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, as cdn_plan does")
+
+    def collect(self, **options: Any) -> dict[str, Any]:
+        """Publish; return what was done."""
+        built = building.build(bar)
+        findings = findings_of(built)
+        if options["dry_run"]:
+            purge = list(settings().purge)
+            return {"dry_run": True, **plan_rows(service.plan(built.manifest)), "purge": purge, "findings": findings}
+        done = service.deploy(built.manifest, force=options["force"], progress=bar)
+        moved = done.live != done.plan.live
+        return {
+            "dry_run": False,
+            "release": done.live,
+            "before": done.plan.live,
+            "uploaded": done.uploaded,
+            "bytes": done.bytes,
+            "purged": purging.after_release() if moved else [],
+            "findings": findings,
+        }
+
+    def render(self, report: dict[str, Any], **options: Any) -> None:
+        """Say what was done."""
+        if report["dry_run"]:
+            render_plan(self.stdout, report)
+            return
+        for finding in report["findings"]:
+            self.stdout.write(paragraph(f"missing: {finding['summary']}"))
+        if report["release"] == report["before"] and not report["uploaded"]:
+            self.stdout.write(f"Release {report['release']} is live already, and nothing of it is lacking.")
+            return
+        files = said(report["uploaded"], "file", "files")
+        self.stdout.write(f"Uploaded {files}, {report['bytes']:,} bytes. Release {report['release']} is live.")
+        if report["before"] and report["before"] != report["release"]:
+            self.stdout.write(f"Back to the one before: manage.py cdn_rollback {report['before']}")
+        for each in report["purged"]:
+            self.stdout.write(f"purged {each['provider']}: {each['said']}")

@@ -1,0 +1,39 @@
+"""``manage.py cdn_rollback``: make an earlier release live again, by one move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from noa_perf.cdn import purging, service
+from noa_perf.core.commands import ReportCommand
+
+
+class Command(ReportCommand):
+    """Uploads nothing: all files of a release that is listed are there."""
+
+    help = "Make the release that was live before live again, or the one that is named."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the release and the dry run."""
+        super().add_arguments(parser)
+        parser.add_argument("release", nargs="?", default="", help="its id, as cdn_releases lists it")
+        parser.add_argument("--dry-run", action="store_true", help="say which it would be")
+
+    def collect(self, **options: Any) -> dict[str, Any]:
+        """Move; return from where to where."""
+        was, now = service.rollback(options["release"], dry_run=options["dry_run"])
+        moved = not options["dry_run"] and was != now
+        purged = purging.after_release() if moved else []
+        return {"dry_run": options["dry_run"], "was": was, "release": now, "purged": purged, "findings": []}
+
+    def render(self, report: dict[str, Any], **options: Any) -> None:
+        """Say which is live."""
+        if report["was"] == report["release"]:
+            self.stdout.write(f"Release {report['release']} is live already.")
+            return
+        verb = "would be" if report["dry_run"] else "is"
+        self.stdout.write(f"Release {report['release']} {verb} live; it was {report['was'] or 'none'}.")
+        for each in report["purged"]:
+            self.stdout.write(f"purged {each['provider']}: {each['said']}")

@@ -1,0 +1,51 @@
+"""``<picture>``: every variant that a browser may choose from, and the space that it takes before it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+ORDER = ("image/avif", "image/webp")
+"""Browsers take the first that they know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One variant, as a page links to it."""
+
+    url: str
+    type: str
+    width: int
+    """Pixels."""
+
+
+def markup(
+    src: str, variants: Iterable[Shown], *, alt: str, width: int | None, height: int | None,
+    sizes: str, lazy: bool, attributes: Mapping[str, Any],
+) -> SafeString:  # fmt: skip
+    """Return ``<picture>`` with a source for each type, or ``<img>`` alone where there are no variants."""
+    if not sizes and width:
+        sizes = f"(max-width: {width}px) 100vw, {width}px"
+    own = {
+        "src": src, "alt": alt, "width": width, "height": height,
+        **({"loading": "lazy"} if lazy else {"fetchpriority": "high"}), "decoding": "async", **attributes,
+    }  # fmt: skip
+    pairs = [(name.replace("_", "-"), value) for name, value in own.items() if value is not None]
+    image = format_html("<img{}>", format_html_join("", ' {}="{}"', pairs))
+    listed = list(variants)
+    sources = [
+        format_html('<source type="{}" srcset="{}" sizes="{}">', kind, _srcset(some), sizes)
+        for kind in ORDER
+        if (some := sorted((each for each in listed if each.type == kind), key=lambda each: each.width))
+    ]
+    if not sources:
+        return image
+    return format_html("<picture>{}{}</picture>", mark_safe("".join(sources)), image)  # noqa: S308  escaped above
+
+
+def _srcset(variants: Iterable[Shown]) -> str:
+    return ", ".join(f"{each.url.replace(' ', '%20').replace(',', '%2C')} {each.width}w" for each in variants)

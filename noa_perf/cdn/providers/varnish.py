@@ -1,0 +1,155 @@
+"""Varnish, as the VCL that ``cdn_edge_config varnish`` writes makes it: PURGE, BAN, and xkey's tags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from noa_perf.cdn.exceptions import BadProvider, PurgeError
+from noa_perf.cdn.providers.base import Provider, chunks
+from noa_perf.cdn.secrets import Secret
+
+TOKEN_HEADER = "X-Purge-Token"
+TOKEN_VARIABLE = "NOA_PERF_VARNISH_TOKEN"
+"""The environment variable in which varnishd finds the token."""
+
+_TAGS_AT_ONCE = 50
+"""Tags of 128 characters at most, in a header of 8 kB at most."""
+_READY = re.compile(r"%[0-9a-fA-F]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VarnishOptions:
+    """What a Varnish's entry may hold."""
+
+    url: str = ""
+    """Where viewers reach it: ``https://www.example.com``."""
+    nodes: tuple[str, ...] = ()
+    """Each varnishd, as purges reach it: ``http://10.0.0.7:6081``. Empty: ``url`` alone."""
+    token: str = ""
+    """What purges are guarded by: ``env:NAME`` or ``file:/path``."""
+    timeout: float = 5.0
+    """Seconds for each node to answer."""
+
+
+class Varnish(Provider):
+    """Sends each purge to every node; one that fails does not keep the others from it."""
+
+    options = VarnishOptions
+    tag_header = "xkey"
+
+    def __init__(self, name: str, options: VarnishOptions) -> None:
+        """Open no connection yet."""
+        super().__init__(name)
+        self._setting = f"NOA_PERF['CDN']['PROVIDERS'][{name!r}]"
+        self._options = options
+        self._nodes = [node.rstrip("/") for node in options.nodes or (options.url,)]
+        self._token = Secret(options.token, f"{self._setting}['TOKEN']")
+
+    @property
+    def url(self) -> str:
+        """Where viewers reach it."""
+        return self._options.url.rstrip("/")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with the options."""
+        for key, address in [("URL", self.url), *(("NODES", node) for node in self._options.nodes)]:
+            parts = urlsplit(address)
+            if parts.scheme not in {"http", "https"} or not parts.netloc:
+                yield f"{self._setting}[{key!r}] holds {address!r}.", "Write a scheme and a host: 'http://10.0.0.7:6081'."
+        if not self._options.token:
+            yield f"{self._setting} has no TOKEN.", "Give it one: 'env:NAME' or 'file:/path'; varnishd has the same."
+
+    def purge_urls(self, urls: Sequence[str]) -> str:
+        """PURGE each address, in all its forms."""
+        wanted = [self._split(url) for url in urls]
+        self._everywhere("PURGE", [(host, path, {}) for host, path in wanted])
+        return f"{len(urls):,} addresses at {self._many()}"
+
+    def purge_prefixes(self, prefixes: Sequence[str]) -> str:
+        """BAN what begins so: it is gone for every request that comes after."""
+        wanted = [self._split(prefix) for prefix in prefixes]
+        bans = [(host, "/", {"X-Ban-Url": "^" + re.escape(path)}) for host, path in wanted]
+        self._everywhere("BAN", bans)
+        return f"{len(prefixes):,} prefixes at {self._many()}"
+
+    def purge_tags(self, tags: Sequence[str], *, soft: bool) -> str:
+        """Purge by xkey; soft: as if it were too old, so that grace holds."""
+        header = "X-Soft-Tags" if soft else "X-Purge-Tags"
+        host = urlsplit(self.url).netloc
+        self._everywhere("PURGE", [(host, "/", {header: " ".join(some)}) for some in chunks(tags, _TAGS_AT_ONCE)])
+        return f"{len(tags):,} tags at {self._many()}"
+
+    def purge_all(self) -> str:
+        """BAN all that was kept for the host of :attr:`url`."""
+        self._everywhere("BAN", [(urlsplit(self.url).netloc, "/", {"X-Ban-Url": "."})])
+        return f"everything at {self._many()}"
+
+    def _split(self, url: str) -> tuple[str, str]:
+        """Return an address as a host, and a path with its query as Varnish sees it."""
+        parts = urlsplit(url if "://" in url else self.url + "/" + url.removeprefix("/"))
+        path = parts.path or "/"
+        ready = path if _READY.search(path) else quote(path, safe="/:@!$&'()*+,;=~-._")
+        return parts.netloc, ready + (f"?{parts.query}" if parts.query else "")
+
+    def _everywhere(self, method: str, requests: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:
+        token = self._token.reveal()
+        failed: dict[str, str] = {}
+        with _client(self._options.timeout) as client:
+            for node in self._nodes:
+                for host, path, headers in requests:
+                    if node not in failed and (why := _ask(client, method, node + path, host, token, headers)):
+                        failed[node] = why
+        if failed:
+            told = "; ".join(f"{node}: {why}" for node, why in failed.items())
+            raise PurgeError(f"{self.name} was not purged everywhere ({told}). The other nodes were.")
+
+    def _many(self) -> str:
+        return "1 node" if len(self._nodes) == 1 else f"{len(self._nodes)} nodes"
+
+
+def _client(timeout: float) -> Any:
+    try:
+        import httpx
+    except ImportError as error:
+        raise BadProvider("Purging Varnish needs httpx: pip install noa-perf[varnish].") from error
+    return httpx.Client(timeout=timeout, trust_env=False)
+
+
+def _ask(client: Any, method: str, url: str, host: str, token: str, headers: Mapping[str, str]) -> str:
+    """Return why it failed; empty if it did not."""
+    import httpx
+
+    try:
+        answer = client.request(method, url, headers={"Host": host, TOKEN_HEADER: token, **headers})
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return type(error).__name__
+    if answer.status_code == 403:
+        return f"403: its {TOKEN_VARIABLE} is another token, or none"
+    if answer.status_code != 200:
+        return f"{answer.status_code} {answer.reason_phrase}: does it run the VCL of cdn_edge_config?"
+    return ""
+
+
+def vcl(origin: str, static_url: str) -> str:
+    """Return the VCL that this provider expects, for an origin (``http://127.0.0.1:8000``).
+
+    Raises :class:`~noa_perf.cdn.exceptions.BadProvider` where ``origin`` is no address of plain HTTP.
+    """
+    parts = urlsplit(origin)
+    if parts.scheme != "http" or not parts.hostname or not re.fullmatch(r"[\w.:-]+", parts.hostname):
+        raise BadProvider(f"{origin!r} is no origin for Varnish, which speaks plain HTTP to it: http://127.0.0.1:8000.")
+    path = urlsplit(static_url).path or "/static/"
+    text = resources.files("noa_perf.cdn.providers").joinpath("varnish.vcl").read_text()
+    for name, value in {
+        "@HOST@": parts.hostname,
+        "@PORT@": str(parts.port or 80),
+        "@STATIC@": re.escape(path).replace('"', "%22"),
+        "@TOKEN@": TOKEN_VARIABLE,
+    }.items():
+        text = text.replace(name, value)
+    return text

@@ -1,0 +1,1 @@
+"""Where releases are published: a folder, or a bucket of S3."""
