@@ -484,6 +484,27 @@ class TestProcesses:
         one.refresh()
         assert one.local.of(ADA) is None
 
+    @pytest.mark.parametrize("since", [[], ["user:17"], ["user:17", "user:18"]])
+    def test_what_a_failover_has_lost_hides_nothing_that_came_after_it(self, shared, since):
+        one, other, client = process(shared), process(shared), shared.clients.get()
+        for banned in ("ip:198.51.100.1", ADA):
+            one.ban(banned, TERMS)
+        before = {key: (client.dump(key), client.pttl(key)) for key in client.keys("*")}
+        one.ban(BOB, TERMS)
+        other.refresh()
+        client.flushall()
+        for key, (value, ends) in before.items():
+            client.restore(key, ends, value)
+        late = process(shared)
+        late.release(ADA)
+        for banned in since:
+            late.ban(banned, TERMS)
+
+        other.refresh()
+        late.refresh()
+        for bans in (other, late):
+            assert {found.client for found in bans.local.bans()} == {"ip:198.51.100.1", BOB, *since}
+
     @pytest.mark.parametrize("looked", [True, False])
     @pytest.mark.parametrize("banned_since", [True, False])
     def test_what_an_emptied_redis_has_forgotten_can_be_released(self, shared, looked, banned_since):

@@ -129,7 +129,7 @@ class RedisBans:
         self._limit = limit
         self._names = f"{prefix}:{{bans}}:"
         self._shared = [self._names + name for name in ("now", "ends", "log", "state")]
-        self._epoch, self._number = "", 0
+        self._epoch, self._number, self._last = "", 0, ""
 
     def ban(self, client: str, terms: Terms, mode: Mode = "once", wider: Wider | None = None) -> list[Made]:
         """Ban a client, and the network around it if that is due."""
@@ -159,20 +159,16 @@ class RedisBans:
 
     def news(self) -> News:
         """Return what has changed since the last time: all bans the first time, and where too much was missed."""
-        reply = self._since(self._epoch, self._number)
+        reply = self._since()
         if reply.followed:
-            self._number = reply.number
+            self._number, self._last = reply.number, (reply.changes or [self._last])[-1]
             return self._changes(reply.changes, reply.now)
         # Those that Redis has lost are not released: where it has forgotten them, processes have not.
-        complete = self._epoch == reply.epoch and self._number <= reply.number
+        complete = self._epoch == reply.epoch and self._number <= reply.number and not reply.is_another
         bans = list(self._all(reply.now))
-        self._epoch, self._number = reply.epoch, reply.number
+        self._epoch, self._number, self._last = reply.epoch, reply.number, (reply.changes or [""])[-1]
         released = set(self._changes(reply.changes, reply.now).released) - {ban.client for ban in bans}
         return News(bans, list(released), complete=complete, lost=not complete)
-
-    def forget(self) -> None:
-        """Ask for all bans the next time."""
-        self._epoch, self._number = "", 0
 
     def _packed(self, client: str, terms: Terms, mode: Mode, wider: Wider | None) -> tuple[list[str], list[Any]]:
         keys = [*self._shared, self._so_far(client)]
@@ -200,10 +196,11 @@ class RedisBans:
             for client, rule, tier, left, is_new in zip(*[iter(found)] * 5, strict=True)
         ]
 
-    def _since(self, epoch: str, number: int) -> _Reply:
-        keys = self._shared[2:]
-        reply = self._run(lambda redis: script("bans_since").run(redis, keys, [epoch, number], again=True))
-        return _Reply(_text(reply[0]), int(reply[1]), int(reply[2]), bool(reply[3]), list(map(_text, reply[4:])))
+    def _since(self) -> _Reply:
+        keys, known = self._shared[2:], [self._epoch, self._number, self._last]
+        reply = self._run(lambda redis: script("bans_since").run(redis, keys, known, again=True))
+        changes = list(map(_text, reply[4:]))
+        return _Reply(_text(reply[0]), int(reply[1]), int(reply[2]), reply[3] == 1, reply[3] == -1, changes)
 
     def _changes(self, changes: Iterable[str], redis_now: int) -> News:
         bans: dict[str, Ban] = {}
@@ -249,6 +246,8 @@ class _Reply(NamedTuple):
     now: int
     """Milliseconds since 1970 by the clock of Redis."""
     followed: bool
+    is_another: bool
+    """Whether what was known of it is lost, and its numbers are those of other changes."""
     changes: list[str]
 
 
