@@ -81,7 +81,7 @@ def test_who_a_client_can_choose_is_a_finding():
 
 
 @pytest.mark.server
-def test_status_and_reset(there):
+def test_status_and_reset(there, caplog):
     search = registry.policy("search")
     for _ in range(4):
         there.hit(search, "ip:203.0.113.7")
@@ -90,7 +90,11 @@ def test_status_and_reset(there):
     told = json.loads(run("ratelimit_status", "ip:203.0.113.7", "--format", "json"))
     assert {one["policy"]: one["remaining"] for one in told["limits"]}["search"] == 6
     assert "Would reset search." in run("ratelimit_reset", "203.0.113.7", "--all", "--dry-run")
-    assert "Reset search." in run("ratelimit_reset", "203.0.113.7", "--policy", "search")
+    with caplog.at_level("INFO", "noa_perf.audit"):
+        assert "Reset search." in run("ratelimit_reset", "203.0.113.7", "--policy", "search")
+    (line,) = [one for one in caplog.records if one.name == "noa_perf.audit"]
+    assert (line.row, line.by) == ("search", "a command")
+    assert "203.0.113" not in line.getMessage()
     assert "10 of 10" in run("ratelimit_status", "203.0.113.7", "--policy", "search")
     assert "Nothing was counted" in run("ratelimit_reset", "203.0.113.7", "--all")
 

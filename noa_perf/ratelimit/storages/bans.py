@@ -197,7 +197,8 @@ class RedisBans:
         ]
 
     def _since(self) -> _Reply:
-        keys, known = self._shared[2:], [self._epoch, self._number, self._last]
+        keys = self._shared[2:]
+        known: list[Any] = [self._epoch, self._number, self._last]
         reply = self._run(lambda redis: script("bans_since").run(redis, keys, known, again=True))
         changes = list(map(_text, reply[4:]))
         return _Reply(_text(reply[0]), int(reply[1]), int(reply[2]), reply[3] == 1, reply[3] == -1, changes)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from noa_perf.core.commands import ReportCommand
 from noa_perf.core.exceptions import CommandInputError
-from noa_perf.ratelimit import registry
+from noa_perf.ratelimit import audit, registry
 from noa_perf.ratelimit.exceptions import RateLimitError
 from noa_perf.ratelimit.management.commands.ratelimit_status import MEMORY
 from noa_perf.ratelimit.naming import client_of
-
-audit = logging.getLogger("noa_perf.audit")
 
 
 class Command(ReportCommand):
@@ -44,7 +41,7 @@ class Command(ReportCommand):
         found = [name for name in names if _used(name, client)]
         for name in [] if options["dry_run"] else found:
             registry.limiter().reset(registry.policy(name), client)
-            audit.info("rate limit %s was reset for one client by a command", name)
+            audit.note("reset the rate limit of one client under", name)
         return {"reset": found, "dry_run": options["dry_run"], "findings": []}
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
