@@ -24,7 +24,8 @@ class RateLimitSettings:
     storage_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What ``OPTIONS`` of a cache may hold for that Redis: password, TLS, Sentinel's names."""
     timeout: float = bounded(0.1, least=0.001)
-    """Seconds that one wait for Redis may take at most: to connect, for a connection, for the answer."""
+    """Seconds that each wait for Redis may take: to connect, for a connection, for the answer. Less where
+    ``STORAGE_OPTIONS`` say less."""
     key_prefix: str = "noa_perf:rl"
     """What the keys in Redis begin with; sites that share one Redis need one each."""
     max_keys: int = bounded(100_000, least=100)

@@ -112,7 +112,7 @@ def _storage(own: RateLimitSettings) -> Storage:
     if not own.storage:
         return MemoryStorage(own.max_keys)
     try:
-        target = parse(own.storage, own.storage_options, setting=f'{SETTING}["STORAGE"]').within(own.timeout)
+        target = parse(own.storage, own.storage_options, setting=f'{SETTING}["STORAGE"]').waiting(own.timeout)
     except NoaPerfError as error:
         # The system check stops a site that has this; a process that runs all the same counts for itself.
         logger.error("noa_perf.ratelimit: counts are kept in memory. %s", error)

@@ -306,3 +306,15 @@ except redis.MissingRedis as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "Redis needs redis-py. Install it: pip install noa-perf[redis]\n"
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis+sentinel://h/mymaster", "redis+cluster://h"])
+def test_waiting_gives_each_wait_as_long_where_the_settings_say_nothing(url):
+    patient = parse(url).waiting(2.0)
+    assert patient.longest_call == pytest.approx(6.0)
+    assert {**patient.sentinel_options} == {"socket_connect_timeout": 2.0, "socket_timeout": 2.0}
+    assert parse(url).waiting(0.1).longest_call == pytest.approx(0.3)
+
+    said = parse(url, {"socket_timeout": 0.5, "socket_connect_timeout": None, "timeout": 9.0}).waiting(2.0)
+    assert said.options["socket_timeout"] == 0.5
+    assert said.longest_call == pytest.approx(4.5)

@@ -15,7 +15,7 @@ _prefixes = itertools.count()
 
 def guard_to(location, timeout=0.25, **options):
     """Return a guard of what a LOCATION leads to."""
-    target = parse(location, options, setting="STORAGE").within(timeout)
+    target = parse(location, options, setting="STORAGE").waiting(timeout)
     return Guard(
         target,
         breaker=BREAKER,

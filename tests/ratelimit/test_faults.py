@@ -165,6 +165,17 @@ def test_slow_answers_that_the_site_is_ready_to_wait_for_open_nothing(proxy):
     assert sum(one.allowed for one in decisions) == LIMIT // 4
 
 
+def test_a_timeout_that_the_site_has_made_longer_is_as_long(proxy, through):
+    own = {"STORAGE": at(proxy), "TIMEOUT": 5.0, "KEY_PREFIX": f"f{next(_names)}"}
+    with override_settings(NOA_PERF={"RATELIMIT": own}):
+        limiter, policy = registry.limiter(), Policy.parse(f"patient{next(_names)}", "5/w")
+        proxy.delay = 0.4
+        hit = limiter.hit if through == "sync" else async_to_sync(limiter.ahit)
+        decision = hit(policy, "everybody")
+        proxy.delay = 0.0
+    assert (decision.degraded, decision.remaining) == ("", 4)
+
+
 def test_connections_cut_again_and_again_admit_no_more(proxy, through):
     traffic = Traffic(at(proxy), through)
     for _ in range(LIMIT):

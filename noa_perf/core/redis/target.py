@@ -198,6 +198,14 @@ class RedisTarget:
         lowered = replace(self, options=options, sentinel_options=asking, addresses=addresses, wait=wait)
         return self if lowered == self else lowered
 
+    def waiting(self, seconds: float) -> RedisTarget:
+        """Return the same Redis, whose every wait may take ``seconds`` where the settings say nothing, never more."""
+        options, asking = (
+            Options({**dict.fromkeys(TIMEOUTS, seconds), **said}) for said in (self.options, self.sentinel_options)
+        )
+        wait = seconds if self.wait == WAIT else self.wait
+        return replace(self, options=options, sentinel_options=asking, wait=wait).within(seconds)
+
     def _longest(self, name: str) -> float | None:
         """Return the longest that any of the servers is waited for; None where that is for ever."""
         limits = [one.options.get(name, self.options.get(name, TIMEOUT)) for one in self.addresses]
