@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
@@ -294,6 +296,7 @@ def problems(own: RateLimitSettings) -> list[str]:
 
 
 _current: Abuse | None = None
+_making = threading.Lock()
 
 
 def current() -> Abuse:
@@ -302,7 +305,11 @@ def current() -> Abuse:
     own = settings()
     found = _current
     if found is None or found.settings is not own:
-        _current = found = _made(own)
+        # One for all threads: what another one's had learnt, and was to write down, would be lost with it.
+        with _making:
+            found = _current
+            if found is None or found.settings is not own:
+                _current = found = _made(own)
     return found
 
 
@@ -348,3 +355,11 @@ def _route(request: HttpRequest) -> str:
             except Resolver404:
                 return ""
     return match.view_name or ""
+
+
+def _after_fork() -> None:
+    global _making
+    _making = threading.Lock()  # a thread that the child has not may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -371,6 +373,25 @@ def test_the_settings_make_one_and_a_change_another(site, settings):
     settings.NOA_PERF = {"RATELIMIT": {"DENY": ("203.0.113.0/24",)}}
     assert site() is not first
     assert site().screen(request()).reason == "deny"
+
+
+def test_threads_that_come_first_at_once_have_one(site, monkeypatch):
+    made, real, together = [], module._made, threading.Barrier(8)
+
+    def slow(own):
+        made.append(real(own))
+        time.sleep(0.05)  # time for the others to come
+        return made[-1]
+
+    def first(_):
+        together.wait()
+        return site()
+
+    monkeypatch.setattr(module, "_made", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(first, range(8)))
+    assert found == set(made)
+    assert len(made) == 1
 
 
 def test_a_signal_tells_of_a_ban(clock):
