@@ -94,6 +94,7 @@ def test_what_ends_with_the_transaction_leaves_nothing_behind(statement: str) ->
         ("SELECT '--'; SET x = 1", postgresql.SETTINGS),
         (sql.SQL("SET search_path TO {}, {}").format(sql.Identifier("a"), sql.Literal("b")), postgresql.SETTINGS),
         (sql.SQL("LISTEN news"), postgresql.CHANNELS),
+        ("DECLARE c CURSOR WITH\n  HOLD FOR SELECT 1", postgresql.CURSORS),
         (sql.SQL("SELECT 1"), 0),
         (sql.SQL("SELECT {}").format(sql.Literal(object())), postgresql.ANYTHING),
     ],
@@ -116,6 +117,22 @@ def test_many_comments_take_no_time() -> None:
 def test_a_semicolon_in_a_literal_costs_a_reset_at_worst() -> None:
     assert postgresql.judge("SELECT '; set x'") == postgresql.SETTINGS
     assert mysql.judge("SELECT 'a; b'") == 0
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT @`my var` := 5", "SELECT 5 INTO  @x", "GET DIAGNOSTICS @rows = ROW_COUNT"]
+)
+def test_variables_of_a_session_are_seen_however_they_are_written(statement: str) -> None:
+    assert mysql.judge(statement) == mysql.SESSION
+
+
+def test_long_statements_are_remembered_without_their_text() -> None:
+    texts = [f"INSERT INTO t VALUES {', '.join(['(%s)'] * 1_000)} -- {number}" for number in range(3)]
+    mysql.judge._seen.clear()
+    assert [mysql.judge(text) for text in texts] == [0, 0, 0]
+    assert mysql.judge(f"SET x = 1 -- {texts[0]}") == mysql.SESSION
+    assert len(mysql.judge._seen) == 4
+    assert not any(isinstance(key, str) for key in mysql.judge._seen)
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 REMEMBERED = 4_096
 """Statements whose verdict is kept; beyond that all are forgotten and judged anew."""
+LONG = 2_000
+"""Characters beyond which a statement is known by its hash: thousands of bulk inserts would take much memory."""
 _COMMENT = re.compile(r"/\*(?!m?!).*?\*/|--[^\n]*|\#[^\n]*", re.DOTALL)
 """What MySQL executes of comments, ``/*! ... */``, is none."""
 _WORD = re.compile(rf"(?:\s|\(|/\*m?!\d*|(?>{_COMMENT.pattern}))*+([a-z]+)", re.DOTALL)
@@ -42,17 +44,18 @@ class Judge:
     def __init__(self, judge: Callable[[str, str], int]) -> None:
         """Ask ``judge`` with the first word of each part of a statement, and that part."""
         self._judge = judge
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str | int, int] = {}
 
     def __call__(self, statement: Any) -> int:
         """Return the flags of what ``statement`` leaves behind; 0 for nothing."""
         if statement.__class__ is not str:
             return self._judged(_text(statement))
-        found = self._seen.get(statement)
+        key = statement if len(statement) <= LONG else hash(statement)
+        found = self._seen.get(key)
         if found is None:
             if len(self._seen) >= REMEMBERED:
                 self._seen.clear()
-            found = self._seen[statement] = self._judged(statement)
+            found = self._seen[key] = self._judged(statement)
         return found
 
     def _judged(self, statement: str) -> int:

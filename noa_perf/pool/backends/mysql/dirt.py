@@ -9,11 +9,11 @@ from noa_perf.pool.backends.statements import Judge
 SESSION, TRANSACTION = 1, 2
 
 _SESSION = frozenset(
-    {"set", "use", "prepare", "handler", "call", "lock", "flush", "install", "load", "do", "execute", "change"}
+    {"set", "use", "prepare", "handler", "call", "lock", "flush", "install", "load", "do", "execute", "change", "get"}
 )
 _TRANSACTION = frozenset({"begin", "start", "xa"})
 _TEMPORARY = re.compile(r"create\s+(?:or\s+replace\s+)?temporary\b")
-_VARIABLE = re.compile(r"@[a-z0-9_$.]+\s*:=|\binto\s+@")
+_VARIABLE = re.compile(r":=|\binto\s+@")
 
 
 def _judge(word: str, part: str) -> int:

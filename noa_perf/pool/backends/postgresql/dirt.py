@@ -21,6 +21,7 @@ EVERYTHING = "DISCARD ALL"
 
 _LOCAL = re.compile(r"set\s+(?:local|transaction|constraints)\b")
 _TEMPORARY = re.compile(r"create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?\b")
+_HOLD = re.compile(r"\bwith\s+hold\b")
 _INTO = re.compile(r"\binto\s+(?:(?:global|local)\s+)?temp(?:orary)?\b")
 
 
@@ -42,7 +43,7 @@ _BY_WORD: dict[str, Callable[[str], int]] = {
     "create": lambda part: TEMPORARY if _TEMPORARY.search(part) else 0,
     "listen": lambda _: CHANNELS,
     "prepare": lambda part: 0 if re.search(r"prepare\s+transaction\b", part) else PREPARED,
-    "declare": lambda part: CURSORS if "with hold" in part else 0,
+    "declare": lambda part: CURSORS if _HOLD.search(part) else 0,
     "discard": lambda _: SETTINGS,
     "begin": lambda _: TRANSACTION,
     "start": lambda _: TRANSACTION,
