@@ -40,7 +40,9 @@ def _ask_all() -> None:
     for alias in databases.aliases():
         connection = connections[alias]
         held = connection.connection is not None
-        with muted(), connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        if not held:
-            connection.close()
+        try:
+            with muted(), connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        finally:
+            if not held:
+                connection.close()
