@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,38 @@ from noa_perf.pool import registry
 from noa_perf.pool.exceptions import PoolTimeout
 from tests.pool.engines import GUARD, Engine, Threads, until
 from tests.servers.base import processes_below
+from tests.servers.proxy import CHUNK, Proxy
 
 pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+class Lingering(Proxy):
+    """Passes on what a server says before it closes, and says that it closed to whoever sends more."""
+
+    def __init__(self, target: int) -> None:
+        self.ended = threading.Event()
+        self._over: set[tuple[socket.socket, socket.socket]] = set()
+        super().__init__(target)
+
+    def __enter__(self) -> Lingering:
+        return self
+
+    def _requests(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        client, server = pair
+        with suppress(OSError):
+            while (data := client.recv(CHUNK)) and pair not in self._over:
+                server.sendall(data)
+        self._drop(pair)
+
+    def _replies(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        client, server = pair
+        with suppress(OSError):
+            while data := server.recv(CHUNK):
+                client.sendall(data)
+        self._over.add(pair)
+        self.ended.set()
 
 
 class TestKilled:
@@ -128,6 +157,28 @@ class TestKilled:
         with pytest.raises(DatabaseError):
             one.request(work)
         assert one.ask() == 1
+
+    def test_before_a_write_by_a_backend_that_says_so_and_closes_later(
+        self, engine: Callable[..., Engine], vendor: str
+    ) -> None:
+        if vendor != "postgresql":
+            return  # MariaDB says nothing
+        one = engine(max_size=1)
+        one.ask("CREATE TABLE kept (x int)")
+        one.connection.close_pool()
+        with Lingering(one.server.ports["primary"]) as proxy:
+            one.settings["PORT"] = str(proxy.port)
+            del one.connections[one.alias]
+
+            def work() -> None:
+                one.scalar("SELECT 1")
+                one.kill()
+                assert proxy.ended.wait(GUARD)
+                one.scalar("INSERT INTO kept VALUES (1)")
+
+            one.request(work)
+            assert one.ask("SELECT count(*) FROM kept") == 1
+            one.connection.close_pool()
 
     def test_all_at_once_under_two_hundred_threads(self, engine: Callable[..., Engine]) -> None:
         one = engine(max_size=20, timeout=GUARD)

@@ -326,3 +326,105 @@ def test_an_answer_that_nobody_read_reaches_nobody_else(engine: Callable[..., En
     one.request(work)
     assert one.ask("SELECT 3") == 3
     assert one.pool.figures.recycled == {"untidy": 1}
+
+
+def test_a_cursor_that_outlives_the_request_reaches_nobody_elses_session(engine: Callable[..., Engine]) -> None:
+    one = engine(max_size=1)
+    one.ask("CREATE TABLE kept (x int)")
+    cursors: list[Any] = []
+
+    def work() -> None:
+        cursors.append(one.connection.cursor())
+        cursors.append(one.connection.connection.cursor())  # the driver's own
+        for cursor in cursors:
+            cursor.execute("SELECT 1")
+
+    one.request(work)
+    one.scalar("SELECT 1")  # another request has the connection
+    for cursor in cursors:
+        with pytest.raises(Exception, match=r"given back to its pool"):
+            cursor.execute("INSERT INTO kept VALUES (1)")
+        with pytest.raises(Exception, match=r"given back to its pool"):
+            cursor.executemany("INSERT INTO kept VALUES (%s)", [(1,), (2,)])
+    assert one.scalar("SELECT count(*) FROM kept") == 0
+
+
+def test_what_other_ways_to_execute_leave_behind_is_seen_too(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "postgresql":
+        return
+    one = engine(max_size=1)
+    change = "SELECT set_config('statement_timeout', '1234', false)"
+
+    def chunked() -> None:
+        cursor = one.connection.chunked_cursor()
+        cursor.execute(change)
+        cursor.fetchall()
+        cursor.close()
+
+    def streamed() -> None:
+        assert list(one.connection.connection.cursor().stream(change))
+
+    def copied() -> None:
+        with one.connection.connection.cursor().copy(f"COPY ({change}) TO STDOUT") as copy:
+            assert list(copy)
+
+    for work in (chunked, streamed, copied):
+        one.connection.ensure_connection()
+        one.request(work)
+        assert one.ask("SHOW statement_timeout") == "0", work
+
+
+def test_a_pipeline_that_nobody_closed_reaches_nobody_else(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "postgresql":
+        return
+    one = engine(max_size=1)
+    kept: list[Any] = []
+
+    def work() -> None:
+        one.connection.ensure_connection()
+        kept.append(one.connection.connection.pipeline())
+        kept[0].__enter__()
+
+    one.request(work)
+    assert one.pool.figures.recycled == {"untidy": 1}
+    assert one.ask("SELECT 3") == 3
+
+
+def test_who_sets_the_connection_to_none_gets_another(engine: Callable[..., Engine]) -> None:
+    one = engine(max_size=1)
+
+    def work() -> None:
+        one.scalar("SELECT 1")
+        one.connection.connection = None
+        assert one.scalar("SELECT 2") == 2
+
+    one.request(work)
+    assert one.pool.state().used == 0
+
+
+def test_many_rows_are_judged_by_their_statement_alone(
+    engine: Callable[..., Engine], vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from noa_perf.pool.backends.mysql import dirt
+
+    if vendor != "mysql":
+        return
+    one = engine(max_size=1)
+    one.ask("CREATE TABLE kept (x varchar(40))")
+    judged: list[Any] = []
+
+    def judge(statement: Any) -> int:
+        judged.append(statement)
+        return 0
+
+    monkeypatch.setattr(dirt, "judge", judge)
+    insert = "INSERT INTO kept (x) VALUES (%s)"
+
+    def work() -> None:
+        with one.connection.cursor() as cursor:
+            cursor.executemany(insert, [("; SET x = 1; " * 3,)] * 5_000)
+
+    one.request(work)
+    assert judged == [insert]
+    monkeypatch.undo()
+    assert one.ask("SELECT count(*) FROM kept") == 5_000

@@ -24,6 +24,7 @@ from noa_perf.pool.core import Pool
 from noa_perf.pool.entry import Entry
 
 OPTION = "noa_pool"
+GIVEN_BACK = "The connection of this cursor was given back to its pool. Take a new cursor."
 TIMES = 4
 """How often a statement is sent again: where connections are killed one by one, the next may be as well."""
 _identity = itemgetter("NAME", "HOST", "PORT", "USER", "PASSWORD", "TIME_ZONE", "AUTOCOMMIT")
@@ -83,7 +84,7 @@ class PooledWrapper(BaseDatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Return a connection on which cursors can mark what they change, pooled or not."""
         connection = super().get_new_connection(conn_params)
-        connection.noa_dirt = 0
+        connection.noa_dirt = connection.noa_turn = 0
         return connection
 
     def close_pool(self) -> None:
@@ -150,7 +151,7 @@ class PooledWrapper(BaseDatabaseWrapper):
         That costs no round trip, and nothing was sent: it is as if the request had only now asked for one. A
         connection whose session was changed is not replaced, for what was changed is gone with it.
         """
-        if self._entry is None:
+        if self._entry is None or self.connection is None:  # some set it to None to be rid of it
             super().close_if_health_check_failed()
         elif self._replaceable() and self._lost():
             self._lose()

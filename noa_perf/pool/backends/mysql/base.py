@@ -7,27 +7,56 @@ from typing import Any
 
 from django.db.backends.mysql import base
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
+from MySQLdb import InterfaceError
 from MySQLdb.cursors import Cursor
 
 from noa_perf.pool.backends.mysql import dirt
 from noa_perf.pool.backends.mysql.driver import MysqlDriver
-from noa_perf.pool.backends.wrapper import Again, PooledWrapper
+from noa_perf.pool.backends.wrapper import GIVEN_BACK, Again, PooledWrapper
 
 
 class Marking:
-    """A mixin before mysqlclient's cursors: notes on the connection what a statement leaves behind in the session."""
+    """A mixin before mysqlclient's cursors: notes on the connection what a statement leaves behind in the session.
+
+    A cursor that is older than the last hand-back of its connection executes nothing: that is another's by now.
+    """
+
+    connection: Any
+
+    def __init__(self, connection: Any) -> None:
+        """Belong to whoever has the connection now."""
+        super().__init__(connection)  # type: ignore[call-arg]
+        self._turn = connection.noa_turn
+        self._judged = False
 
     def execute(self, query: Any, args: Any = None) -> Any:
         """Execute it, as mysqlclient does."""
-        flags = dirt.judge(query)
-        if flags:
-            self.connection.noa_dirt |= flags  # type: ignore[attr-defined]
+        if not self._judged:
+            self._mark(dirt.judge(query))
         return super().execute(query, args)  # type: ignore[misc]
+
+    def executemany(self, query: Any, args: Any) -> Any:
+        """Execute it, as mysqlclient does: in batches, of which each would be a long text to judge."""
+        self._mark(dirt.judge(query))
+        self._judged = True
+        try:
+            return super().executemany(query, args)  # type: ignore[misc]
+        finally:
+            self._judged = False
 
     def callproc(self, procname: Any, args: Any = ()) -> Any:
         """Call a procedure, as mysqlclient does: by variables of the session."""
-        self.connection.noa_dirt |= dirt.SESSION  # type: ignore[attr-defined]
+        self._mark(dirt.SESSION)
         return super().callproc(procname, args)  # type: ignore[misc]
+
+    def _mark(self, flags: int) -> None:
+        connection = self.connection
+        if connection is None:
+            return  # it was closed, and says so
+        if self._turn != connection.noa_turn:
+            raise InterfaceError(GIVEN_BACK)
+        if flags:
+            connection.noa_dirt |= flags
 
 
 @lru_cache

@@ -87,6 +87,7 @@ class MysqlDriver:
     def tidy(self, connection: Any) -> tuple[str, ...]:
         """Roll back what is open; what statements changed goes with the session, which begins anew."""
         found: list[str] = []
+        connection.noa_turn += 1
         if connection.errno() in _GONE:
             raise MySQLdb.OperationalError(2006, "The connection is gone.")
         if connection.next_result() != _NONE:  # raises where one was read in part

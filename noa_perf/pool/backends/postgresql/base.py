@@ -15,28 +15,47 @@ if not psycopg_any.is_psycopg3:
 
 from noa_perf.pool.backends.postgresql import dirt
 from noa_perf.pool.backends.postgresql.driver import PostgresDriver
-from noa_perf.pool.backends.wrapper import Again, PooledWrapper, refuse_both
+from noa_perf.pool.backends.wrapper import GIVEN_BACK, Again, PooledWrapper, refuse_both
 
 NAMED = 16
 """Server-side cursors that are remembered before those that were closed are forgotten."""
 
 
 class Marking:
-    """A mixin before psycopg's cursors: notes on the connection what a statement leaves behind in the session."""
+    """A mixin before psycopg's cursors: notes on the connection what a statement leaves behind in the session.
+
+    A cursor that is older than the last hand-back of its connection executes nothing: that is another's by now.
+    """
+
+    noa_turn: int
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Execute it, as psycopg does."""
-        flags = dirt.judge(query)
-        if flags:
-            self._conn.noa_dirt |= flags  # type: ignore[attr-defined]
+        self._mark(query)
         return super().execute(query, *args, **kwargs)  # type: ignore[misc]
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """Execute it, as psycopg does."""
+        self._mark(query)
+        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+
+    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """Execute it, as psycopg does."""
+        self._mark(query)
+        return super().stream(query, *args, **kwargs)  # type: ignore[misc]
+
+    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """Execute it, as psycopg does."""
+        self._mark(statement)
+        return super().copy(statement, *args, **kwargs)  # type: ignore[misc]
+
+    def _mark(self, query: Any) -> None:
+        connection: Connection = self._conn  # type: ignore[attr-defined]
+        if self.noa_turn != connection.noa_turn:
+            raise psycopg.InterfaceError(GIVEN_BACK)
         flags = dirt.judge(query)
         if flags:
-            self._conn.noa_dirt |= flags  # type: ignore[attr-defined]
-        return super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+            connection.noa_dirt |= flags
 
 
 @lru_cache
@@ -46,18 +65,22 @@ def marking(factory: type) -> type:
 
 
 class Connection(psycopg.Connection[Any]):
-    """psycopg's, whose cursors mark, also those that a site takes from it itself; its ``cursor_factory`` is theirs."""
+    """psycopg's, whose cursors mark, also those that a site takes from it itself; its factories are theirs."""
 
     noa_dirt: int
+    noa_turn: int
 
-    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+    def cursor(self, name: str = "", *args: Any, **kwargs: Any) -> Any:
         """Return a cursor, as psycopg does."""
-        factory: Any = self.cursor_factory
-        self.cursor_factory = marking(factory)
+        which = "server_cursor_factory" if name else "cursor_factory"
+        factory = getattr(self, which)
+        setattr(self, which, marking(factory))
         try:
-            return super().cursor(*args, **kwargs)
+            cursor: Any = super().cursor(name, *args, **kwargs)
         finally:
-            self.cursor_factory = factory
+            setattr(self, which, factory)
+        cursor.noa_turn = self.noa_turn
+        return cursor
 
     def transaction(self, *args: Any, **kwargs: Any) -> Any:
         """Begin a transaction, as psycopg does."""
@@ -96,6 +119,9 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
     def create_cursor(self, name: str | None = None) -> Any:
         """Return psycopg's cursor; one that the server keeps is remembered, to be closed at the latest with us."""
         cursor = super().create_cursor(name)
+        if not isinstance(cursor, Marking):  # Django makes named ones past psycopg's factory
+            cursor.__class__ = marking(cursor.__class__)
+            cursor.noa_turn = self.connection.noa_turn
         if name and self._entry is not None:
             named = self.connection.noa_named
             if len(named) >= NAMED:

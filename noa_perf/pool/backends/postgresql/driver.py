@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -34,6 +35,8 @@ _PASSING = (
 
 _ATTRIBUTES = ("isolation_level", "read_only", "deferrable", "row_factory", "cursor_factory", "prepare_threshold")
 """What psycopg keeps on a connection, for anybody to set."""
+_FAREWELLS = frozenset({"FATAL", "PANIC"})
+"""How grave a message is that the server ends a session with."""
 _attributes = attrgetter(*_ATTRIBUTES)
 
 
@@ -76,7 +79,9 @@ class PostgresDriver:
         connection.noa_initial = _attributes(connection)
         connection.noa_autocommit = connection.autocommit
         connection.noa_poll = sockets.watch(connection.pgconn.socket)
-        connection.noa_dirt = 0
+        connection.noa_farewells = []
+        connection.add_notice_handler(partial(_listen, connection.noa_farewells))
+        connection.noa_dirt = connection.noa_turn = 0
         return connection  # type: ignore[no-any-return]
 
     def close(self, connection: psycopg.Connection[Any]) -> None:
@@ -88,7 +93,10 @@ class PostgresDriver:
             connection.close()
 
     def alive(self, connection: Any) -> bool:
-        """Tell by the socket: one that the server closed can be read. So can one with a notification, so read it."""
+        """Tell by the socket: one that the server closed can be read. So can one with a notification, so read it.
+
+        A backend that is told to end says so, and closes a little later.
+        """
         pgconn = connection.pgconn
         if pgconn.status != _OK:
             return False
@@ -98,9 +106,10 @@ class PostgresDriver:
         try:
             while poll(0):
                 pgconn.consume_input()
+            pgconn.is_busy()  # which looks at what came
         except psycopg.Error:
             return False
-        return bool(pgconn.status == _OK)
+        return bool(pgconn.status == _OK) and not connection.noa_farewells
 
     def ping(self, connection: Any, seconds: float) -> bool:
         """Tell by an empty statement, without psycopg, which would wait for as long as TCP does."""
@@ -122,7 +131,8 @@ class PostgresDriver:
         """Roll back what is open, and take away what the session's statements left behind."""
         found: list[str] = []
         pgconn = connection.pgconn
-        if pgconn.transaction_status != _IDLE:
+        connection.noa_turn += 1
+        if pgconn.transaction_status != _IDLE or pgconn.pipeline_status != _OFF:
             self._roll_back(connection)
             found.append("transaction")
         if connection.noa_named:
@@ -154,10 +164,10 @@ class PostgresDriver:
 
     def _roll_back(self, connection: Any) -> None:
         pgconn = connection.pgconn
-        if pgconn.transaction_status not in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
-            raise Untidy("a statement is under way")
         if pgconn.pipeline_status != _OFF:
             raise Untidy("a pipeline is open")
+        if pgconn.transaction_status not in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+            raise Untidy("a statement is under way")
         connection.rollback()
 
     def _close_cursors(self, connection: Any) -> list[str]:
@@ -172,6 +182,11 @@ class PostgresDriver:
         connection.execute(dirt.cure(flags))
         self._make()._configure_connection(connection)  # time zone and role
         connection.autocommit = connection.noa_autocommit
+
+
+def _listen(farewells: list[str], diagnostic: Any) -> None:
+    if diagnostic.severity_nonlocalized in _FAREWELLS:
+        farewells.append(diagnostic.sqlstate)
 
 
 def _all_well(pgconn: Any) -> bool:
