@@ -11,12 +11,16 @@ from tests.servers import sweep
 from tests.servers.base import Server, Watchdog, scratch
 from tests.servers.chromium import Chromium
 from tests.servers.mariadb import Mariadb
+from tests.servers.node import Node
 from tests.servers.pgbouncer import Pgbouncer
 from tests.servers.postgres import Postgres
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel
+from tests.servers.s3 import S3
+from tests.servers.varnish import Varnish
 
 SERVERS: dict[str, type[Server]] = {
-    cls.name: cls for cls in (Chromium, Mariadb, Pgbouncer, Postgres, Redis, RedisCluster, RedisSentinel)
+    cls.name: cls
+    for cls in (Chromium, Mariadb, Node, Pgbouncer, Postgres, Redis, RedisCluster, RedisSentinel, S3, Varnish)
 }
 
 S = TypeVar("S", bound=Server)

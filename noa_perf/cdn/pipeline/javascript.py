@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -207,7 +208,7 @@ class Minifier:
         weaker = [_rjsmin] if util.find_spec("rjsmin") else []
         if self.tool == "esbuild":
             return [self._esbuild, *weaker]
-        if self.tool == "tdewolff" and not _asks_for_names(text):
+        if self.tool == "tdewolff" and not _beyond_tdewolff(text):
             return [self._tdewolff, *weaker]
         return weaker if self.tool in {"tdewolff", "rjsmin"} else []
 
@@ -276,13 +277,29 @@ def _esbuild_version(program: str) -> str:
     return done.stdout.decode().strip() if done.returncode == 0 else ""
 
 
-def _asks_for_names(text: str) -> bool:
-    """Tell whether eval() or with() may ask for a variable by its name, which then must not be shortened."""
-    last = ("", "")
+def _beyond_tdewolff(text: str) -> bool:
+    """Tell whether it would make something else of a script.
+
+    It shortens names that ``eval()`` or ``with()`` may ask for by their text, and takes a ``var`` in a ``catch`` for a
+    variable other than the caught one.
+    """
+    caught: list[tuple[str, int]] = []
+    depth, declares = 0, False
+    last = ["", "", "", ""]
     for token in tokens(text):
-        if token.text == "(" and last[1] in {"eval", "with"} and last[0] not in {".", "?."}:
+        word = token.text
+        depth += (word == "{") - (word == "}")
+        if word == "(" and last[-1] in {"eval", "with"} and last[-2] not in {".", "?."}:
             return True
-        last = (last[1], token.text)
+        if word == "{" and last[-4:-2] == ["catch", "("]:
+            caught.append((last[-2], depth))
+            declares = False
+        elif caught and depth < caught[-1][1]:
+            caught.pop()
+        declares = declares or word == "var"
+        if declares and last[-1] in {"var", ","} and any(word == name for name, _ in caught):
+            return True
+        last = [*last[1:], word]
     return False
 
 
@@ -290,10 +307,28 @@ def _rjsmin(text: str) -> str | None:
     import rjsmin
 
     small = rjsmin.jsmin(text, keep_bang_comments=True)
-    # It knows no templates inside templates and no newer syntax: the same tokens have to be left.
+    # It knows no templates inside templates, and guesses where lines may be joined.
     return small if _same(text, small) else None
 
 
+_OPEN = frozenset("{([,;=+-*/%&|^!~?:<>") | {"=>", "...", ""}
+"""A statement does not end after these, whether a line does or not."""
+_CONTINUES = frozenset(")]},;.=*%&|^?:<>") | {"?.", "=>"}
+"""Nor before these."""
+
+
 def _same(one: str, other: str) -> bool:
-    mine = [token.text for token in tokens(one) if token.kind != "comment"]
-    return mine == [token.text for token in tokens(other) if token.kind != "comment"]
+    """Tell whether two scripts have the same tokens, and a new line wherever that may end a statement.
+
+    ``<!--`` and ``-->`` begin comments in scripts, not in modules, and are nothing to rjsmin: no script with them is.
+    """
+    mine, theirs = ([each for each in tokens(text) if each.kind != "comment"] for text in (one, other))
+    if [each.text for each in mine] != [each.text for each in theirs]:
+        return False
+    if any(a.end == b.start and (a.text, b.text) in {("!", "--"), ("--", ">")} for a, b in pairwise(mine)):
+        return False
+    for (a, b), (c, d) in zip(pairwise(mine), pairwise(theirs), strict=True):
+        parted, joined = "\n" in one[a.end : b.start], "\n" not in other[c.end : d.start]
+        if parted and joined and a.text not in _OPEN and b.text not in _CONTINUES:
+            return False
+    return True
