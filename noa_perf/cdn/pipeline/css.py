@@ -219,7 +219,7 @@ def stripped(text: str) -> str:
             custom = False
         if between and parts and last not in _TIGHT and word not in _TIGHT:
             parts.append(between)
-        if word == "}" and last == ";":
+        while word == "}" and parts and parts[-1] == ";":
             parts.pop()
         parts.append(word)
         custom = custom or (kind == "word" and word.startswith("--") and last in {"", *_BLOCK})
