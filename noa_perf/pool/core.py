@@ -74,7 +74,9 @@ class Pool(Generic[C]):
         """
         hand = Hand()
         try:
-            entry = self._warm(again, hand) or self._queued(hand)
+            entry = self._places.pop(again, hand)
+            if entry is None or not self._fit(hand):
+                entry = self._queued(hand)
             entry.uses += 1
             if self.options.leak_threshold:
                 entry.scope = current.get()
@@ -115,10 +117,6 @@ class Pool(Generic[C]):
         self._suspect = self._now()
         self.release(entry, "dead")
 
-    def _warm(self, again: Entry[C] | None, hand: Hand) -> Entry[C] | None:
-        entry = self._places.pop(again, hand)
-        return entry if entry is not None and self._fit(hand) else None
-
     def _drop(self, hand: Hand) -> None:
         """Let go of what was taken on the way to nowhere."""
         if hand.what is OPEN:
@@ -130,8 +128,9 @@ class Pool(Generic[C]):
 
     def put_back(self, entry: Entry[C]) -> None:
         """Make an entry idle, or give it to whoever waits longest."""
-        self._places.put(entry)
-        if self.closed:
+        places = self._places
+        places.put(entry)
+        if places.closed:
             self._sweep("closed")
 
     # For those who found none idle
@@ -261,13 +260,14 @@ class Pool(Generic[C]):
         return answered
 
     def _surplus(self, entry: Entry[C], now: float) -> str | None:
-        if self.closed:
+        places = self._places
+        if places.closed:
             return "closed"
         if entry.generation != self._generation:
             return "drained"
         if now >= entry.expires_at:
             return "lifetime"
-        return "resized" if self._places.size > self._places.limit else None
+        return "resized" if places.size > places.limit else None
 
     def _tidied(self, entry: Entry[C]) -> str | None:
         try:

@@ -40,12 +40,8 @@ OPEN = Grant()
 class Hand:
     """What somebody has taken and is not yet done with: an entry, or :data:`OPEN` with what was opened in its place."""
 
-    __slots__ = ("connection", "what")
-
-    def __init__(self) -> None:
-        """Be empty."""
-        self.what: Any = None
-        self.connection: Any = None
+    what: Any = None
+    connection: Any = None
 
 
 class NoneCame(Exception):

@@ -312,7 +312,38 @@ def test_what_callproc_leaves_behind_is_gone(engine: Callable[..., Engine], vend
     assert one.ask("SELECT @_note_0") is None
 
 
-def test_an_answer_that_nobody_read_reaches_nobody_else(engine: Callable[..., Engine], vendor: str) -> None:
+def unbuffered(one: Engine) -> Any:
+    cursor = one.connection.connection.cursor(SSCursor)
+    cursor.execute("SELECT 1 UNION SELECT 2")
+    return cursor
+
+
+def several(one: Engine) -> Any:
+    cursor = one.connection.connection.cursor()
+    cursor.execute("SELECT 1; SELECT 2")
+    return cursor
+
+
+def past_cursors(one: Engine) -> Any:
+    one.connection.connection.query("SELECT 1 UNION SELECT 2")
+
+
+def interrupted(one: Engine) -> Any:
+    cursor = one.connection.connection.cursor()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    cursor._get_result = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        cursor.execute("SELECT 1 UNION SELECT 2")
+    return cursor
+
+
+@pytest.mark.parametrize("leave", [unbuffered, several, past_cursors, interrupted])
+def test_an_answer_that_nobody_read_reaches_nobody_else(
+    engine: Callable[..., Engine], vendor: str, leave: Callable[[Engine], Any]
+) -> None:
     if vendor != "mysql":
         return
     one = engine(max_size=1)
@@ -320,12 +351,21 @@ def test_an_answer_that_nobody_read_reaches_nobody_else(engine: Callable[..., En
 
     def work() -> None:
         one.connection.ensure_connection()
-        left.append(one.connection.connection.cursor(SSCursor))
-        left[0].execute("SELECT 1 UNION SELECT 2")
+        left.append(leave(one))
 
     one.request(work)
     assert one.ask("SELECT 3") == 3
     assert one.pool.figures.recycled == {"untidy": 1}
+
+
+def test_nobody_asks_for_more_answers_where_all_were_read(engine: Callable[..., Engine], vendor: str) -> None:
+    if vendor != "mysql":
+        return
+    one = engine(max_size=1)
+    one.ask("SELECT 1")
+    one.connection.ensure_connection()
+    assert one.scalar("SELECT 2") == 2
+    assert not one.connection.connection.noa_unread
 
 
 def test_a_cursor_that_outlives_the_request_reaches_nobody_elses_session(engine: Callable[..., Engine]) -> None:

@@ -196,16 +196,15 @@ class Again:
     db: Any
     cursor: Any
 
-    def _execute(self, sql: Any, params: Any, *ignored: Any) -> Any:
-        for _ in range(TIMES):
-            try:
-                return super()._execute(sql, params, *ignored)  # type: ignore[misc]
-            except (OperationalError, InterfaceError):
-                if not self.db.read_again(sql):
-                    raise
-            with self.db.wrap_database_errors:
-                self.cursor = self.db.create_cursor(getattr(self.cursor, "name", None))
-        return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+    def _execute(self, sql: Any, params: Any, *ignored: Any, left: int = TIMES) -> Any:
+        try:
+            return super()._execute(sql, params, *ignored)  # type: ignore[misc]
+        except (OperationalError, InterfaceError):
+            if not left or not self.db.read_again(sql):
+                raise
+        with self.db.wrap_database_errors:
+            self.cursor = self.db.create_cursor(getattr(self.cursor, "name", None))
+        return self._execute(sql, params, *ignored, left=left - 1)
 
 
 def refuse_both(wrapper: BaseDatabaseWrapper) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.backends.mysql import base
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
-from MySQLdb import InterfaceError
-from MySQLdb.cursors import Cursor
+from MySQLdb import InterfaceError, connections
+from MySQLdb.cursors import Cursor, CursorStoreResultMixIn
 
 from noa_perf.pool.backends.mysql import dirt
 from noa_perf.pool.backends.mysql.driver import MysqlDriver
@@ -22,6 +22,8 @@ class Marking:
     """
 
     connection: Any
+    noa_reads_all: bool
+    """Whether an answer is read to its end before a statement returns."""
 
     def __init__(self, connection: Any) -> None:
         """Belong to whoever has the connection now."""
@@ -31,9 +33,14 @@ class Marking:
 
     def execute(self, query: Any, args: Any = None) -> Any:
         """Execute it, as mysqlclient does."""
-        if not self._judged:
-            self._mark(dirt.judge(query))
-        return super().execute(query, args)  # type: ignore[misc]
+        if self._judged:
+            return super().execute(query, args)  # type: ignore[misc]
+        flags = dirt.judge(query)
+        self._mark(flags)
+        found = super().execute(query, args)  # type: ignore[misc]
+        if not flags and self.noa_reads_all and query.__class__ is str and ";" not in query:
+            self.connection.noa_unread = False
+        return found
 
     def executemany(self, query: Any, args: Any) -> Any:
         """Execute it, as mysqlclient does: in batches, of which each would be a long text to judge."""
@@ -62,7 +69,17 @@ class Marking:
 @lru_cache
 def marking(cursorclass: type) -> type:
     """Return a cursor class of mysqlclient that marks."""
-    return type(cursorclass.__name__, (Marking, cursorclass), {})
+    reads_all = issubclass(cursorclass, CursorStoreResultMixIn)
+    return type(cursorclass.__name__, (Marking, cursorclass), {"noa_reads_all": reads_all})
+
+
+class Connection(connections.Connection):  # type: ignore[misc]
+    """mysqlclient's, which notes that an answer comes; cursors note that it was read."""
+
+    def query(self, query: Any) -> Any:
+        """Send it, as mysqlclient does."""
+        self.noa_unread = True
+        return super().query(query)
 
 
 class _Cursor(Again, CursorWrapper):
@@ -83,6 +100,13 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
         params = super().get_connection_params()
         params["cursorclass"] = marking(params.get("cursorclass", Cursor))
         return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection that notes what was not read."""
+        connection = super().get_new_connection(conn_params)
+        connection.__class__ = Connection  # MySQLdb.connect() knows but its own
+        connection.noa_unread = False
+        return connection
 
     def autocommits(self) -> bool:
         """Tell whether the server begins no transactions by itself, whoever told it to."""

@@ -90,8 +90,10 @@ class MysqlDriver:
         connection.noa_turn += 1
         if connection.errno() in _GONE:
             raise MySQLdb.OperationalError(2006, "The connection is gone.")
-        if connection.next_result() != _NONE:  # raises where one was read in part
-            raise MySQLdb.ProgrammingError(2014, "An answer is left that nobody read.")
+        if connection.noa_unread:  # asked only then, for next_result() lets go of Python's lock
+            if connection.next_result() != _NONE:  # raises where one was read in part
+                raise MySQLdb.ProgrammingError(2014, "An answer is left that nobody read.")
+            connection.noa_unread = False
         flags = connection.noa_dirt | self._always
         if flags & dirt.TRANSACTION or bool(connection.get_autocommit()) is not connection.noa_autocommit:
             connection.rollback()

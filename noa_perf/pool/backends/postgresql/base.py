@@ -72,13 +72,15 @@ class Connection(psycopg.Connection[Any]):
 
     def cursor(self, name: str = "", *args: Any, **kwargs: Any) -> Any:
         """Return a cursor, as psycopg does."""
-        which = "server_cursor_factory" if name else "cursor_factory"
-        factory = getattr(self, which)
-        setattr(self, which, marking(factory))
+        factory: Any = self.cursor_factory
+        named: Any = self.server_cursor_factory
+        self.cursor_factory = marking(factory)
+        if name:
+            self.server_cursor_factory = marking(named)
         try:
             cursor: Any = super().cursor(name, *args, **kwargs)
         finally:
-            setattr(self, which, factory)
+            self.cursor_factory, self.server_cursor_factory = factory, named
         cursor.noa_turn = self.noa_turn
         return cursor
 
