@@ -33,12 +33,17 @@ class Pointer:
     """What was live and since when (seconds since 1970), the latest first; the first is what is live."""
     held_until: float = 0.0
     """Until when ``cdn_gc`` keeps others from publishing; 0: it does not run."""
+    serial: int = 0
+    """Raised by each move: the states of two moves are never equal, even where one takes back the other."""
     token: str = ""
     """The state that a move replaces; empty where there is no pointer yet."""
 
     def to_json(self) -> bytes:
         """Return it as a file."""
-        document = {"version": 1, "live": self.live, "history": self.history, "held_until": self.held_until}
+        document = {
+            "version": 1, "serial": self.serial, "live": self.live, "history": self.history,
+            "held_until": self.held_until,
+        }  # fmt: skip
         return json.dumps(document, separators=(",", ":")).encode()
 
     def since(self, release: str) -> float:
@@ -72,8 +77,9 @@ class Releases:
             document = json.loads(data)
             history = tuple((str(name), float(when)) for name, when in document["history"])
             return Pointer(
-                live=document["live"], history=history, held_until=float(document["held_until"]), token=token
-            )
+                live=document["live"], history=history, held_until=float(document["held_until"]),
+                serial=int(document["serial"]), token=token,
+            )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             where = f"{self.target.where}/{POINTER}"
             raise BadManifest(f"{where} is no pointer ({error}): delete it, and run cdn_deploy.") from error
@@ -120,7 +126,8 @@ class Releases:
 
     def _replace(self, pointer: Pointer) -> Pointer:
         try:
-            self.target.replace(POINTER, pointer.to_json(), pointer.token)
+            moved = replace(pointer, serial=pointer.serial + 1)
+            self.target.replace(POINTER, moved.to_json(), pointer.token)
         except Moved as error:
             raise DeployConflict(
                 f"Somebody else has published to {self.target.where}, rolled back or cleaned up since this began; "

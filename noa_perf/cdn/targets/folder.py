@@ -13,7 +13,7 @@ from noa_perf.cdn.exceptions import TargetError
 from noa_perf.cdn.store import TEMPORARY, write_whole
 from noa_perf.cdn.targets.base import Moved, Stored, Target, Upload
 
-_LOCK = ".releases/.lock"
+_LOCK = ".releases/.tmp-lock"
 
 
 class Folder(Target):
