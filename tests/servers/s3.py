@@ -32,8 +32,8 @@ class S3(Server):
         """Return its address."""
         return {"s3": f"http://127.0.0.1:{self.ports['s3']}"}
 
-    def client(self, port: int | None = None) -> Any:
-        """Return a boto3 client of it, or of whoever stands before it on ``port``."""
+    def client(self, port: int | None = None, attempts: int = 2) -> Any:
+        """Return a boto3 client of it, or of whoever stands before it on ``port``, that tries so often."""
         import boto3
         from botocore.config import Config
 
@@ -43,7 +43,7 @@ class S3(Server):
             aws_access_key_id=CREDENTIALS["access_key"],
             aws_secret_access_key=CREDENTIALS["secret_key"],
             region_name=CREDENTIALS["region_name"],
-            config=Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=5, proxies={}),
+            config=Config(retries={"total_max_attempts": attempts}, connect_timeout=5, read_timeout=5, proxies={}),
         )
 
     def _answers(self, port: int) -> bool:
