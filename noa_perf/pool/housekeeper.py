@@ -96,7 +96,8 @@ class Keeper:
             self.pool.discard(entry, "dead")
 
     def _refill(self) -> None:
-        missing = min(self.pool.min_size - self.pool.state().open, TOGETHER)
+        state = self.pool.state()
+        missing = min(self.pool.min_size - state.open - state.opening, TOGETHER)
         threads = [threading.Thread(target=self.pool.grow, daemon=True) for _ in range(missing)]
         for thread in threads:
             thread.start()

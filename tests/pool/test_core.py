@@ -552,6 +552,23 @@ class TestKeeping:
         assert one.pool.state().idle == 3
         assert len(one.driver.opened) == 3
 
+    def test_what_is_being_opened_counts(self, bench: Callable[..., Bench]) -> None:
+        one = bench(min_size=1, max_size=5)
+        opening, go = threading.Event(), threading.Event()
+
+        def slowly() -> None:
+            one.driver.before_open = lambda: None  # the first alone
+            opening.set()
+            assert go.wait(GUARD)
+
+        one.driver.before_open = slowly
+        result = one.start(one.pool.acquire)
+        assert opening.wait(GUARD)
+        one.keeper.tend()
+        go.set()
+        result()
+        assert len(one.driver.opened) == 1
+
     def test_what_demand_does_not_call_for_is_closed_after_max_idle(self, bench: Callable[..., Bench]) -> None:
         one = bench(min_size=1, max_size=10, max_idle=100.0, ping_after=1_000.0)
         held = [one.pool.acquire() for _ in range(6)]
