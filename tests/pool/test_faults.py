@@ -180,6 +180,24 @@ class TestKilled:
             assert one.ask("SELECT count(*) FROM kept") == 1
             one.connection.close_pool()
 
+    def test_with_an_isolation_level_of_its_own_it_is_told(self, engine: Callable[..., Engine], vendor: str) -> None:
+        if vendor != "postgresql":
+            return  # where a statement sets it
+        from psycopg import IsolationLevel
+
+        one = engine()
+
+        def work() -> None:
+            one.scalar("SELECT 1")
+            one.connection.connection.isolation_level = IsolationLevel.SERIALIZABLE
+            one.kill()
+            until(lambda: not one.backends())
+            one.scalar("SELECT 1")
+
+        with pytest.raises(DatabaseError):
+            one.request(work)
+        assert one.ask() == 1
+
     def test_all_at_once_under_two_hundred_threads(self, engine: Callable[..., Engine]) -> None:
         one = engine(max_size=20, timeout=GUARD)
         done = threading.Event()

@@ -176,8 +176,12 @@ class PooledWrapper(BaseDatabaseWrapper):
         """Tell whether the driver's connection is in autocommit, which may be set past Django."""
         raise NotImplementedError
 
+    def as_opened(self) -> bool:
+        """Tell whether nobody set anything on the driver's connection itself, which another would lack."""
+        return True
+
     def _lost(self) -> bool:
-        return self._lender is not None and not self._lender.driver.alive(self.connection)
+        return self._lender is not None and not self._lender.driver.alive(self.connection) and self.as_opened()
 
     def is_usable(self) -> bool:
         """Tell whether the server answers; without a connection it does not."""

@@ -118,6 +118,10 @@ class DatabaseWrapper(PooledWrapper, base.DatabaseWrapper):
         """Tell whether psycopg begins no transactions by itself, whoever told it to."""
         return bool(self.connection.autocommit)
 
+    def as_opened(self) -> bool:
+        """Tell whether isolation, row factory and the like are as they were when psycopg's connection was opened."""
+        return self._lender is not None and bool(self._lender.driver.as_opened(self.connection))  # type: ignore[attr-defined]
+
     def create_cursor(self, name: str | None = None) -> Any:
         """Return psycopg's cursor; one that the server keeps is remembered, to be closed at the latest with us."""
         cursor = super().create_cursor(name)

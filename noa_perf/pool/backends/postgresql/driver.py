@@ -139,7 +139,7 @@ class PostgresDriver:
             found += self._close_cursors(connection)
         if connection.autocommit is not connection.noa_autocommit:
             connection.autocommit = connection.noa_autocommit
-        if _attributes(connection) != connection.noa_initial:
+        if not self.as_opened(connection):
             for name, value in zip(_ATTRIBUTES, connection.noa_initial, strict=True):
                 setattr(connection, name, value)
             found.append("attributes")
@@ -149,6 +149,10 @@ class PostgresDriver:
             found.append("session")
         connection.noa_dirt = 0
         return tuple(found)
+
+    def as_opened(self, connection: Any) -> bool:
+        """Tell whether what psycopg keeps on a connection is as it was."""
+        return bool(_attributes(connection) == connection.noa_initial)
 
     def disown(self, connection: Any) -> None:
         """Cut it off from the parent's server."""
