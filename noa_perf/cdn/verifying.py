@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urljoin
@@ -171,8 +172,9 @@ def _number(text: str, default: int = 0) -> int:
     return int(text) if text.isdigit() else default
 
 
-def fetcher(timeout: float, host: str = "") -> Fetch:
-    """Return what asks over HTTP; ``host`` is sent where the address is not that of viewers.
+@contextmanager
+def fetching(timeout: float) -> Iterator[Fetch]:
+    """Yield what asks over HTTP, with connections that are kept meanwhile.
 
     Raises :class:`~noa_perf.cdn.exceptions.BadProvider` where httpx is not installed.
     """
@@ -181,10 +183,8 @@ def fetcher(timeout: float, host: str = "") -> Fetch:
     except ImportError as error:
         raise BadProvider("Verifying needs httpx: pip install noa-perf[varnish].") from error
     limits = httpx.Limits(max_connections=AT_ONCE)
-    client = httpx.Client(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
-
     def fetch(url: str, encoding: str) -> Answer:
-        headers = {"Accept-Encoding": encoding or "identity", **({"Host": host} if host else {})}
+        headers = {"Accept-Encoding": encoding or "identity"}
         body: list[bytes] = []
         status, told = 0, {}
         try:
@@ -197,7 +197,8 @@ def fetcher(timeout: float, host: str = "") -> Fetch:
             return Answer(0, {}, b"", error=f"did not answer ({type(error).__name__}).")
         return Answer(status, told, b"".join(body))
 
-    return fetch
+    with httpx.Client(timeout=timeout, limits=limits, trust_env=False, follow_redirects=False) as client:
+        yield fetch
 
 
 def chosen(manifest: Manifest, patterns: Sequence[str]) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata, util
 from itertools import pairwise
 
@@ -30,6 +31,25 @@ _BLOCK = frozenset("{};")
 _TIGHT = _BLOCK | {","}
 """Around these no space has a meaning, but for values of custom properties, which keep theirs."""
 
+_HOLDER = re.compile(r"\s*@(?:media|supports|layer|container)\b(?:[^{};/\"']|/(?!\*))*\{", re.IGNORECASE)
+_PREFIXED = re.compile(r"(?<![\w-])-(?:webkit|moz|ms|o|khtml)-[\w-]+")
+_HARMLESS = re.compile(
+    r"(?:margin|padding)(?:-(?:top|right|bottom|left))?"
+    r"|border-(?:(?:top|right|bottom|left)(?:-(?:width|style|color))?|width|style|color|radius)"
+)
+"""Shorthands that every browser knows and that set nothing beside what they stand for, and what they are taken apart
+into. What makes CSS small may write them where they were not."""
+_OLD_RANGE = re.compile(r"\(\s*(?:-webkit-)?(?:min|max)-", re.IGNORECASE)
+_PRELUDE = re.compile(
+    r"""
+    "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | /\*.*?\*/
+  | @(?:media|import|container)\b[^{;]*
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BOUND = {">=": "min", "<=": "max"}
+_RANGE = re.compile(r"\((-webkit-|)([a-z][a-z-]*)(>=|<=)((?:[^()<>=]|\([^()]*\))+)\)")
+
 
 def references(text: str) -> Iterator[Reference]:
     """Yield each file that a stylesheet names: ``url()``, ``image-set()``, ``@import``, its source map."""
@@ -43,21 +63,25 @@ def references(text: str) -> Iterator[Reference]:
             continue
         if kind == "space":
             continue
-        if kind == "url" and rule != "@namespace":
-            yield _unquoted(token)
-        elif kind == "string":
-            if (last == "@import" or (around and around[-1] in _NAMING)) and rule != "@namespace":
-                yield Reference(token.start() + 1, token.end() - 1, _unescaped(word[1:-1]), "url")
-        elif word == "(":
+        if rule != "@namespace":
+            yield from _named(token, last, around)
+        if word == "(":
             around.append(last)
         elif word == ")" and around:
             around.pop()
-        elif word in {"{", "}", ";"}:
+        elif kind == "mark" and word in _BLOCK:
             around.clear()
             rule = ""
         elif word.startswith("@"):
             rule = word.lower()
         last = word.lower()
+
+
+def _named(token: re.Match[str], last: str, around: Sequence[str]) -> Iterator[Reference]:
+    if token.lastgroup == "url":
+        yield _unquoted(token)
+    elif token.lastgroup == "string" and (last == "@import" or (around and around[-1] in _NAMING)):
+        yield Reference(token.start() + 1, token.end() - 1, _unescaped(token.group()[1:-1]), "url")
 
 
 def _unquoted(token: re.Match[str]) -> Reference:
@@ -83,28 +107,52 @@ def version() -> str:
 def minified(text: str, targets: Sequence[str] = ()) -> str:
     """Return ``text`` smaller, and the same to a browser; unchanged where that cannot be had.
 
-    lightningcss does it. It takes every browser for the newest, and drops what is there for others (``width: 90%;
-    width: min(90%, 3rem)``): rules with such fallbacks lose comments and blanks, no more, and so does what it cannot
-    read, or reads in its own words as something else. Where ``targets`` (a browserslist) say which browsers there are,
-    it decides about fallbacks.
+    lightningcss does it. It takes every browser for the newest: it drops what is there for others (``width: 90%;
+    width: min(90%, 3rem)``, ``-webkit-text-decoration``), and writes what only newer ones read (``inset`` for its four
+    sides), or what sets more than was set (``border`` resets ``border-image``). Rules where it does lose comments and
+    blanks, no more, and so does what it cannot read, or reads in its own words as something else. Where ``targets`` (a
+    browserslist) say which browsers there are, it decides about all of that.
     """
     small = _lightning(text, targets)
     if small is None:
-        small = "".join(_lightning(run, targets) or stripped(run) for run in _runs(text))
+        small = "".join(_piecewise(run, targets) for run in _runs(text))
     return small if len(small.encode()) < len(text.encode()) else text
 
 
-def _runs(text: str) -> Iterator[str]:
+def _piecewise(rules: Sequence[str], targets: Sequence[str]) -> str:
+    """Return rules smaller, in stretches as long as can be trusted."""
+    text = "".join(rules)
+    small = _lightning(text, targets)
+    if small is not None:
+        return small
+    if len(rules) == 1:
+        return _inside(text, targets) or stripped(text)
+    middle = len(rules) // 2
+    return _piecewise(rules[:middle], targets) + _piecewise(rules[middle:], targets)
+
+
+def _inside(rule: str, targets: Sequence[str]) -> str:
+    """Return a rule that holds others with these made smaller; empty if it holds none."""
+    match = _HOLDER.match(rule)
+    if not match or not rule.endswith("}"):
+        return ""
+    inner = "".join(_piecewise(run, targets) for run in _runs(rule[match.end() : -1]))
+    return f"{stripped(match.group())}{inner}}}"
+
+
+def _runs(text: str) -> Iterator[list[str]]:
     """Yield the rules in stretches: those that have fallbacks, and those that have none."""
-    run, had = "", False
+    run: list[str] = []
+    had = False
     for rule, next_ in pairwise([*_rules(text), ""]):
         # Neighbours with one selector would be merged, and may be fallbacks of each other.
         merged = _selector(rule) == _selector(next_)
         has = bool(fallbacks(rule + next_ if merged else rule))
         if run and has != had:
             yield run
-            run = ""
-        run, had = run + rule, has
+            run = []
+        run.append(rule)
+        had = has
     if run:
         yield run
 
@@ -138,8 +186,37 @@ def _lightning(text: str, targets: Sequence[str]) -> str | None:
         again = lightningcss.process_stylesheet(plain, minify=False, browsers_list=browsers)
     except ValueError:
         return None
-    lost = not targets and fallbacks(text) - fallbacks(small)
-    return small if plain == again and not lost else None
+    if plain != again:
+        return None
+    if targets:
+        return small
+    was, now = _survey(text), _survey(small)
+    lost = was.fallbacks - now.fallbacks or was.prefixed - now.prefixed
+    newer = any(not _HARMLESS.fullmatch(name) for name in now.declared - was.declared)
+    return None if lost or newer else _as_old_as(text, small)
+
+
+def _as_old_as(text: str, small: str) -> str:
+    """Return ``small`` with ``(min-width:1px)`` for ``(width>=1px)``, which browsers know since 2022 or 2023, if
+    ``text`` says it so."""
+    if not _OLD_RANGE.search(text):
+        return small
+
+    def older(prelude: re.Match[str]) -> str:
+        return _RANGE.sub(lambda each: f"({each[1]}{_BOUND[each[3]]}-{each[2]}:{each[4]})", prelude[0])
+
+    return _PRELUDE.sub(lambda match: older(match) if match[0].startswith("@") else match[0], small)
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What a style sheet has, and how often."""
+
+    fallbacks: Counter[str]
+    declared: Counter[str]
+    """Properties."""
+    prefixed: Counter[str]
+    """Words that are for one browser's engine."""
 
 
 def fallbacks(text: str) -> Counter[str]:
@@ -148,10 +225,15 @@ def fallbacks(text: str) -> Counter[str]:
     The first is there for browsers that do not know the second. Rules that follow one another with the same selector
     are one block: what makes CSS small may merge them.
     """
-    found: Counter[str] = Counter()
+    return _survey(text).fallbacks
+
+
+def _survey(text: str) -> _Survey:
+    found = _Survey(Counter(), Counter(), Counter())
     blocks = [_Block("")]
     before: _Block | None = None
     for prelude, end in _statements(text):
+        found.prefixed.update(_PREFIXED.findall(prelude))
         if end == "{":
             again = before is not None and before.prelude == prelude
             blocks.append(before if again and before is not None else _Block(prelude))
@@ -159,7 +241,10 @@ def fallbacks(text: str) -> Counter[str]:
             continue
         if prelude:
             before = None
-            found.update(blocks[-1].declare(prelude))
+            found.fallbacks.update(blocks[-1].declare(prelude))
+            name, colon, _ = prelude.partition(":")
+            if colon and not name.startswith(("--", "@")):
+                found.declared[name] += 1
         if end == "}" and len(blocks) > 1:
             before = blocks.pop()
     return found

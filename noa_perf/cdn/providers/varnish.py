@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class VarnishOptions:
     """Where viewers reach it: ``https://www.example.com``."""
     nodes: tuple[str, ...] = ()
     """Each varnishd, as purges reach it: ``http://10.0.0.7:6081``. Empty: ``url`` alone."""
-    token: str = ""
+    token: str = dataclasses.field(default="", repr=False)
     """What purges are guarded by: ``env:NAME`` or ``file:/path``."""
     timeout: float = 5.0
     """Seconds for each node to answer."""

@@ -12,7 +12,7 @@ from django.core.management.base import CommandParser
 from noa_perf.cdn import edges, service
 from noa_perf.cdn.commands import SHOWN, bar
 from noa_perf.cdn.exceptions import BadProvider, UnknownRelease
-from noa_perf.cdn.verifying import Checked, Fault, chosen, fetcher, verify
+from noa_perf.cdn.verifying import Checked, Fault, chosen, fetching, verify
 from noa_perf.core.commands import ReportCommand, paragraph, table
 from noa_perf.core.findings import Finding
 
@@ -48,11 +48,12 @@ class Command(ReportCommand):
         if not live:
             raise UnknownRelease(f"No release is live in {releases.target.where}: run cdn_deploy first.")
         manifest = chosen(releases.manifest(live), options["only"])
-        fetch = fetcher(options["timeout"])
-        checked = [
-            verify(manifest, name, urljoin(address + "/", settings.STATIC_URL or "/static/"), fetch, bar)
-            for name, address in self._places(options)
-        ]
+        static = settings.STATIC_URL or "/static/"
+        with fetching(options["timeout"]) as fetch:
+            checked = [
+                verify(manifest, name, urljoin(address + "/", static), fetch, bar)
+                for name, address in self._places(options)
+            ]
         return {
             "release": live,
             "providers": [_row(each) for each in checked],

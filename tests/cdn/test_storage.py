@@ -1,0 +1,268 @@
+"""``{% static %}``, ``collectstatic`` and WhiteNoise over releases."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import threading
+
+import pytest
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.template import Context, Template
+from django.test import override_settings
+
+from noa_perf.cdn.exceptions import TargetError
+from noa_perf.cdn.headers import for_whitenoise
+from noa_perf.cdn.live import Live
+from noa_perf.cdn.releases import POINTER, Releases
+from noa_perf.cdn.targets.folder import Folder
+from noa_perf.core.clock import ManualClock
+from tests.cdn.site import BACKEND, site, write
+
+FILES = {
+    "css/app.css": "a { background: url(../img/a.svg); color: #ff0000 }\n" * 30,
+    "img/a.svg": "<svg xmlns='http://www.w3.org/2000/svg'></svg>" * 20,
+    "odd name.txt": "odd",
+}
+
+
+def linked(path):
+    return Template(f'{{% load static %}}{{% static "{path}" %}}').render(Context())
+
+
+def run(command, *arguments, **options):
+    out = io.StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out, **options)
+    return out.getvalue()
+
+
+def test_static_links_to_the_live_release(tmp_path):
+    with site(tmp_path, FILES) as root:
+        run("cdn_deploy")
+        address = linked("css/app.css")
+        assert re.fullmatch(r"/static/css/app\.[0-9a-f]{12}\.css", address)
+        assert (root / address.removeprefix("/static/")).read_text().startswith("a{")
+        assert linked("odd name.txt").startswith("/static/odd%20name.")
+        assert linked("img/a.svg#icon").endswith(".svg#icon")
+        assert linked("img/a.svg?x=1").endswith(".svg?x=1")
+        assert linked("css/") == "/static/css/"
+
+
+def test_a_running_process_follows_the_pointer(tmp_path):
+    with site(tmp_path, FILES):
+        run("cdn_deploy")
+        one = linked("css/app.css")
+        write(tmp_path / "assets", {"css/app.css": "a { color: tan }\n" * 30})
+        run("cdn_deploy")
+        two = linked("css/app.css")
+        assert one != two
+        run("cdn_rollback")
+        assert linked("css/app.css") == one
+
+
+def test_with_debug_files_are_linked_as_they_are(tmp_path):
+    with site(tmp_path, FILES, DEBUG=True):
+        assert linked("css/app.css") == "/static/css/app.css"
+        assert linked("no/such.css") == "/static/no/such.css"
+        run("cdn_deploy")
+        assert linked("css/app.css") == "/static/css/app.css"
+        assert "app." in staticfiles_storage.url("css/app.css", force=True)
+        assert staticfiles_storage.url("css/app.css", force=True) != "/static/css/app.css"
+
+
+def test_a_file_that_no_release_has_is_an_error_that_names_the_cure(tmp_path):
+    with site(tmp_path, FILES):
+        with pytest.raises(ValueError, match="cdn_deploy, or collectstatic"):
+            linked("css/app.css")
+        run("cdn_deploy")
+        with pytest.raises(ValueError, match="findstatic no/such.css"):
+            linked("no/such.css")
+
+
+def test_not_strict_such_a_file_is_linked_by_its_plain_name(tmp_path):
+    with site(tmp_path, FILES, storage={"BACKEND": BACKEND, "OPTIONS": {"manifest_strict": False}}):
+        assert linked("css/app.css") == "/static/css/app.css"
+        run("cdn_deploy")
+        assert linked("no/such.css") == "/static/no/such.css"
+
+
+def test_collectstatic_builds_and_publishes(tmp_path):
+    with site(tmp_path, FILES) as root:
+        said = run("collectstatic", interactive=False)
+        assert "3 static files copied" in said
+        assert "3 post-processed" in said
+        assert linked("css/app.css") != "/static/css/app.css"
+        assert (root / linked("css/app.css").removeprefix("/static/")).exists()
+        live = staticfiles_storage.releases.pointer()
+        assert "0 static files copied" in run("collectstatic", interactive=False)
+        assert staticfiles_storage.releases.pointer() == live
+        assert f"Release {live.live} is live already" in run("cdn_deploy")
+
+
+def test_collectstatic_dry_run_publishes_nothing(tmp_path):
+    with site(tmp_path, FILES) as root:
+        run("collectstatic", interactive=False, dry_run=True)
+        assert not root.exists()
+
+
+def test_without_static_root_the_setting_is_named(tmp_path):
+    with site(tmp_path, FILES), override_settings(STATIC_ROOT=None), pytest.raises(ImproperlyConfigured, match="STATIC_ROOT"):
+        linked("css/app.css")
+
+
+def test_another_storage_is_named_with_the_cure(tmp_path):
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with site(tmp_path, FILES, storage=plain), pytest.raises(CommandError, match="ReleaseStaticFilesStorage"):
+        run("cdn_deploy")
+
+
+def test_beside_whitenoise(tmp_path):
+    """It serves the compressed forms, and knows our names as immutable."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    with site(tmp_path, FILES, WHITENOISE_ADD_HEADERS_FUNCTION=for_whitenoise):
+        run("cdn_deploy")
+        served = WhiteNoiseMiddleware(lambda request: None)
+        found = served.find_file(linked("img/a.svg")) or served.files[linked("img/a.svg")]
+        answer = found.get_response("GET", {"HTTP_ACCEPT_ENCODING": "br, gzip"})
+        headers = dict(answer.headers)
+        assert "immutable" in headers["Cache-Control"]
+        assert headers["Content-Encoding"] == "br"
+        assert "Accept-Encoding" in headers["Vary"]
+        assert "sandbox" in headers["Content-Security-Policy"]
+        answer.file.close()
+
+
+# Following the pointer.
+
+
+class Counted(Folder):
+    def __init__(self, root):
+        super().__init__(root)
+        self.asked = 0
+        self.fails = False
+
+    def read(self, name):
+        self.asked += 1
+        if self.fails:
+            raise TargetError("it is gone")
+        return super().read(name)
+
+
+@pytest.fixture
+def followed(tmp_path):
+    clock = ManualClock()
+    with site(tmp_path, FILES) as root:
+        run("cdn_deploy")
+        target = Counted(root)
+        yield target, Live(Releases(target), 5.0, clock), clock
+
+
+def test_a_folder_is_asked_now_and_then(followed):
+    target, live, clock = followed
+    first = live.manifest()
+    assert first.paths
+    for _ in range(100):
+        assert live.manifest() is first
+    assert target.asked == 2  # the pointer, and the manifest
+    clock.advance(5.0)
+    assert live.manifest() is first
+    assert target.asked == 3
+
+
+def test_where_the_place_is_gone_the_last_release_goes_on_and_it_is_logged_once(followed, caplog):
+    target, live, clock = followed
+    first = live.manifest()
+    target.fails = True
+    caplog.set_level(logging.INFO, "noa_perf.cdn")
+    for _ in range(3):
+        clock.advance(5.0)
+        assert live.manifest() is first
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+    target.fails = False
+    clock.advance(5.0)
+    assert live.manifest() is first
+    assert "can be read again" in caplog.text
+
+
+def test_a_place_that_cannot_be_read_from_the_start_links_plain_names(tmp_path, caplog):
+    with site(tmp_path, FILES) as root:
+        run("cdn_deploy")
+        (root / POINTER).write_text("{")
+        assert linked("css/app.css") == "/static/css/app.css"
+        assert "live release cannot be read; files are linked by their plain names" in caplog.text
+
+
+def test_a_remote_place_is_asked_beside_the_requests(followed):
+    target, live, clock = followed
+    target.remote = True
+    first = live.manifest()
+    asked, go = threading.Event(), threading.Event()
+    read = target.read
+
+    def slow(name):
+        asked.set()
+        assert go.wait(60)
+        return read(name)
+
+    target.read = slow
+    clock.advance(5.0)
+    assert live.manifest() is first  # while the thread waits
+    assert asked.wait(60)
+    assert live.manifest() is first
+    assert len([thread for thread in threading.enumerate() if thread.name == "noa_perf.cdn"]) == 1
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name == "noa_perf.cdn":
+            thread.join(60)
+    assert live.manifest() is first
+
+
+def test_a_child_asks_though_its_parent_was_asking_when_it_forked(followed):
+    target, live, clock = followed
+    target.remote = True
+    live.manifest()
+    live._asking_pid = os.getpid()  # a thread of the parent, which the child does not have
+    clock.advance(5.0)
+    pid = os.fork()
+    if pid == 0:
+        before = target.asked
+        live.manifest()
+        for thread in threading.enumerate():
+            if thread.name == "noa_perf.cdn":
+                thread.join(60)
+        os._exit(0 if target.asked > before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# On S3.
+
+
+@pytest.mark.server
+def test_on_s3_by_django_storages(tmp_path):
+    from tests.servers.registry import get
+    from tests.servers.s3 import CREDENTIALS, S3
+
+    server = get(S3)
+    server.client().create_bucket(Bucket="storage")
+    options = {
+        **CREDENTIALS, "bucket_name": "storage", "location": "assets", "endpoint_url": server.urls()["s3"],
+        "querystring_auth": False, "refresh": 0, "object_parameters": {"Metadata": {"by": "test"}},
+    }  # fmt: skip
+    storage = {"BACKEND": "noa_perf.cdn.storage_s3.ReleaseS3StaticStorage", "OPTIONS": options}
+    with site(tmp_path, FILES, storage=storage):
+        with pytest.raises(ValueError, match="s3://storage/assets"):
+            linked("css/app.css")
+        report = json.loads(run("cdn_deploy", "--format", "json"))
+        assert report["uploaded"] >= 5
+        address = linked("css/app.css")
+        assert address.startswith(f"{server.urls()['s3']}/storage/assets/css/app.")
+        found = server.client().get_object(Bucket="storage", Key="assets/" + address.partition("/assets/")[2])
+        assert found["Metadata"] == {"by": "test"}
+        assert "3 post-processed" in run("collectstatic", interactive=False)

@@ -1,0 +1,362 @@
+"""Purging a real Varnish, and verifying through it."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+
+import httpx
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from noa_perf.cdn import edges
+from noa_perf.cdn.exceptions import BadProvider, BadPurge, PurgeError
+from noa_perf.cdn.providers.varnish import vcl
+from noa_perf.cdn.purging import purge
+from tests.cdn.origin import Origin
+from tests.cdn.site import site, write
+from tests.servers.registry import get
+from tests.servers.varnish import TOKEN, Varnish
+
+pytestmark = pytest.mark.server
+
+FILES = {
+    "css/app.css": "".join(f".c{place} {{ width: {place}px }}\n" for place in range(200)),
+    "img/a.svg": "<svg xmlns='http://www.w3.org/2000/svg'></svg>" * 20,
+    "img/b.bin": bytes(range(256)) * 8,
+    "odd name.txt": "odd",
+}
+TAGS = {"/page/a": "one all", "/page/b": "two all", "/page/c": "three"}
+
+
+@pytest.fixture
+def varnish():
+    return get(Varnish)
+
+
+@pytest.fixture
+def here(tmp_path, varnish, monkeypatch):
+    """A site behind Varnish; yields its origin."""
+    monkeypatch.setenv("TOKEN_OF_TESTS", TOKEN)
+    url = varnish.urls()["varnish"]
+    entry = {"BACKEND": "noa_perf.cdn.providers.varnish.Varnish", "URL": url, "TOKEN": "env:TOKEN_OF_TESTS"}
+    with site(tmp_path, FILES, cdn={"PROVIDERS": {"edge": entry}}) as root:
+        root.mkdir()
+        with Origin(root, TAGS) as origin:
+            varnish.put_before(origin.url)
+            yield origin
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _client():
+    global client
+    with httpx.Client(trust_env=False) as client:
+        yield
+
+
+client: httpx.Client
+
+
+def ask(path, encoding="identity", **headers):
+    url = get(Varnish).urls()["varnish"] + path
+    return client.get(url, headers={"Accept-Encoding": encoding, **headers})
+
+
+def kept(path, encoding="identity"):
+    """Ask twice; say whether the second answer came from the edge."""
+    ask(path, encoding)
+    return ask(path, encoding).headers["X-Cache"] == "HIT"
+
+
+def run(command, *arguments):
+    out = io.StringIO()
+    code = 0
+    try:
+        call_command(command, *arguments, stdout=out)
+    except SystemExit as ended:
+        code = ended.code
+    return code, out.getvalue()
+
+
+def published(path):
+    code, out = run("cdn_deploy", "--format", "json")
+    assert code == 0, out
+    from django.contrib.staticfiles.storage import staticfiles_storage
+
+    return staticfiles_storage.url(path)
+
+
+def test_an_address_is_forgotten_in_all_its_forms(here):
+    path = published("css/app.css")
+    for encoding in ("identity", "gzip", "br"):
+        assert kept(path, encoding)
+        assert ask(path, encoding).headers.get("Content-Encoding", "identity") == encoding
+    other = published("img/a.svg")
+    assert kept(other)
+    purge(urls=[path])
+    for encoding in ("identity", "br"):
+        assert ask(path, encoding).headers["X-Cache"] == "MISS"
+    assert ask(other).headers["X-Cache"] == "HIT"
+
+
+def test_an_address_with_blanks_and_a_query(here):
+    path = published("odd name.txt")
+    assert "%20" in path
+    assert kept(path)
+    purge(urls=[path.replace("%20", "%20")])
+    assert ask(path).headers["X-Cache"] == "MISS"
+    assert kept("/page/x?a=1&b=2")
+    purge(urls=["/page/x?a=1&b=2", "/page/nobody-asked"])
+    assert ask("/page/x?a=1&b=2").headers["X-Cache"] == "MISS"
+
+
+def test_prefixes_are_no_patterns(here):
+    for path in ("/page/a.b/1", "/page/a.b/2", "/page/axb/1"):
+        assert kept(path)
+    purge(prefixes=["/page/a.b/"])
+    assert [ask(path).headers["X-Cache"] for path in ("/page/a.b/1", "/page/a.b/2", "/page/axb/1")] == ["MISS", "MISS", "HIT"]
+
+
+def test_tags_and_everything(here):
+    for path in TAGS:
+        assert kept(path)
+    purge(tags=["one", "nobody.has-this_1"], soft=False)
+    assert [ask(path).headers["X-Cache"] for path in TAGS] == ["MISS", "HIT", "HIT"]
+    purge(tags=["all"], soft=False)
+    assert [ask(path).headers["X-Cache"] for path in TAGS] == ["MISS", "MISS", "HIT"]
+    purge(everything=True)
+    assert [ask(path).headers["X-Cache"] for path in TAGS] == ["MISS", "MISS", "MISS"]
+
+
+def test_a_soft_purge_serves_what_there_is_while_it_asks_anew(here):
+    assert kept("/page/a")
+    here.page = "newer"
+    before = here.asked["/page/a"]
+    purge(tags=["one"])
+    assert ask("/page/a").text.startswith("page")  # at once, and asked anew behind it
+    for _ in range(500):
+        if ask("/page/a").text.startswith("newer"):
+            break
+    assert ask("/page/a").text.startswith("newer")
+    assert here.asked["/page/a"] == before + 1
+
+
+def test_many_tags_go_in_several_requests(here):
+    for path in TAGS:
+        assert kept(path)
+    purge(tags=[f"{'x' * 100}{place}" for place in range(200)] + ["three"], soft=False)
+    assert ask("/page/c").headers["X-Cache"] == "MISS"
+
+
+def test_without_the_token_nobody_purges(here, monkeypatch):
+    assert kept("/page/a")
+    for headers in ({}, {"X-Purge-Token": "wrong"}, {"X-Purge-Token": ""}):
+        for method in ("PURGE", "BAN"):
+            url = get(Varnish).urls()["varnish"] + "/page/a"
+            assert client.request(method, url, headers={**headers, "X-Ban-Url": "."}).status_code == 403
+    monkeypatch.setenv("TOKEN_OF_TESTS", "wrong")
+    with pytest.raises(PurgeError, match=r"403.*NOA_PERF_VARNISH_TOKEN") as error:
+        purge(everything=True)
+    assert "wrong" not in str(error.value)
+    assert ask("/page/a").headers["X-Cache"] == "HIT"
+    monkeypatch.delenv("TOKEN_OF_TESTS")
+    with pytest.raises(PurgeError, match=r"TOKEN_OF_TESTS, which is not set"):
+        purge(everything=True)
+
+
+def test_a_node_that_is_down_does_not_keep_the_others_from_it(tmp_path, here, settings):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        alive = get(Varnish).urls()["varnish"]
+        settings.NOA_PERF = {"CDN": {"PROVIDERS": {"edge": {
+            "BACKEND": "noa_perf.cdn.providers.varnish.Varnish", "URL": alive, "NODES": [gone, alive], "TOKEN": TOKEN,
+        }}}}  # fmt: skip
+        assert kept("/page/a")
+        with pytest.raises(PurgeError, match=rf"{gone}: ConnectError.*other nodes were"):
+            purge(urls=["/page/a"])
+    assert ask("/page/a").headers["X-Cache"] == "MISS"
+    assert TOKEN not in repr(edges.provider("edge").__dict__)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"everything": True, "tags": ["a"]},
+        {"tags": ["UPPER"]},
+        {"tags": ["a b"]},
+        {"tags": ["x" * 129]},
+        {"urls": ["no-slash"]},
+        {"prefixes": ["/a\r\nX: y"]},
+        {"urls": ["/a && obj.status == 200"]},
+        {"provider": "nobody", "everything": True},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(here, wanted):
+    with pytest.raises((BadPurge, BadProvider)):
+        purge(**wanted)
+
+
+def test_a_static_file_is_the_same_for_everybody_and_a_page_is_not(here):
+    path = published("css/app.css")
+    ask(path, Cookie="a=1")
+    assert ask(path, Cookie="b=2").headers["X-Cache"] == "HIT"
+    ask("/page/mine", Cookie="a=1")
+    assert "b=2" in ask("/page/mine", Cookie="b=2").text
+
+
+def test_headers_of_the_edge_stay_inside(here):
+    path = published("img/a.svg")
+    answer = ask(path, "br")
+    assert not {"xkey", "x-edge-host", "x-edge-url"} & set(answer.headers)
+    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert "xkey" not in ask("/page/a").headers
+
+
+@pytest.mark.parametrize("taken", ["br;q=0", "br; q=0.0, gzip", "gzip", "abr", "identity;q=1, *;q=0"])
+def test_brotli_for_those_alone_who_take_it(here, taken):
+    path = published("css/app.css")
+    ask(path, "br")
+    assert ask(path, taken).headers.get("Content-Encoding") != "br"
+    assert ask(path, "gzip;q=0.5, BR;q=0.9").headers["Content-Encoding"] == "br"
+
+
+# Verifying.
+
+
+def faults(*arguments):
+    code, out = run("cdn_verify", "--format", "json", *arguments)
+    report = json.loads(out)
+    assert bool(code) == bool(report["faults"])
+    return [(fault["kind"], fault["name"].partition(".")[0], fault["encoding"]) for fault in report["faults"]]
+
+
+def test_a_release_that_is_served_as_it_was_published(here):
+    published("css/app.css")
+    assert faults() == []
+    code, out = run("cdn_verify", "--format", "json")
+    (edge,) = json.loads(out)["providers"]
+    assert edge["requests"] == edge["hits"] > 6
+
+
+def test_a_stale_file_is_found_and_a_purge_mends_it(here):
+    path = published("css/app.css")
+    here.spoil[path] = lambda status, headers, body: (
+        "200 OK",
+        {k: v for k, v in headers.items() if k not in {"Content-Encoding", "Content-Length"}},
+        FILES["css/app.css"].encode() + b"/* older */",
+    )
+    assert ("stale", "css/app", "") in faults()
+    here.spoil.clear()
+    assert ("stale", "css/app", "") in faults()  # the edge goes on to serve it
+    purge(urls=[path])
+    assert faults() == []
+
+
+def test_a_truncated_file_is_found(here):
+    path = published("img/b.bin")
+    here.spoil[path] = lambda status, headers, body: (status, headers | {"Content-Length": str(len(body) // 2)}, body[: len(body) // 2])
+    assert faults() == [("truncated", "img/b", "")]
+
+
+def test_a_connection_that_is_cut_is_found(here):
+    path = published("img/b.bin")
+    here.spoil[path] = lambda status, headers, body: (status, headers, body[: len(body) // 2])
+    assert [kind for kind, name, _ in faults("--base", here.url)] == ["truncated"]
+    assert [kind for kind, name, _ in faults()] in (["truncated"], ["missing"])  # the edge answers 503
+
+
+def test_a_wrong_encoding_is_found(here):
+    path = published("css/app.css")
+    here.spoil[path] = lambda status, headers, body: (status, {k: v for k, v in headers.items() if k != "Content-Encoding"}, body)
+    assert ("encoding", "css/app", "br") in faults()
+    purge(everything=True)
+    here.spoil[path] = lambda status, headers, body: (status, headers | {"Content-Encoding": "br", "Content-Length": "16"}, b"no brotli at all")
+    assert ("encoding", "css/app", "br") in faults()
+
+
+def test_what_is_missing_typed_wrongly_or_kept_too_short_is_found(here):
+    missing, typed, short = (published(path) for path in ("img/b.bin", "odd name.txt", "img/a.svg"))
+    from urllib.parse import unquote
+
+    here.spoil[missing] = lambda status, headers, body: ("404 Not Found", {"Content-Length": "0"}, b"")
+    here.spoil[unquote(typed)] = lambda status, headers, body: (status, headers | {"Content-Type": "image/png"}, body)
+    here.spoil[short] = lambda status, headers, body: (status, headers | {"Cache-Control": "max-age=60"}, body)
+    found = faults()
+    assert ("missing", "img/b", "") in found
+    assert ("type", "odd name", "") in found
+    assert ("headers", "img/a", "br") in found
+    assert {name for _, name, _ in found} == {"img/b", "odd name", "img/a"}
+    assert {name for _, name, _ in faults("--only", "odd*")} == {"odd name"}
+
+
+def test_an_edge_that_does_not_answer_is_said_so(here):
+    published("img/b.bin")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert {kind for kind, _, _ in faults("--base", base)} == {"unreachable"}
+
+
+def test_nothing_to_verify_is_no_success(here):
+    with pytest.raises(CommandError, match="cdn_deploy first"):
+        run("cdn_verify")
+
+
+# Purging by command, and after a release.
+
+
+def test_the_command_purges_and_says_what(here):
+    for path in TAGS:
+        assert kept(path)
+    code, out = run("cdn_purge", "--tag", "one", "--url", "/page/c", "--prefix", "/page/b", "--hard")
+    assert (code, out) == (0, "purged edge: 1 addresses at 1 node, 1 prefixes at 1 node, 1 tags at 1 node\n")
+    assert [ask(path).headers["X-Cache"] for path in TAGS] == ["MISS", "MISS", "MISS"]
+    with pytest.raises(CommandError, match="Say what to purge"):
+        run("cdn_purge")
+
+
+def test_another_release_purges_the_pages_that_link_to_it(tmp_path, here, settings):
+    settings.NOA_PERF = {"CDN": {**settings.NOA_PERF["CDN"], "PURGE": ["all"]}}
+    assert kept("/page/a")
+    code, out = run("cdn_deploy")
+    assert "purged edge: 1 tags" in out
+    write(tmp_path / "assets", {"new.txt": "new"})
+    here.page = "newer"
+    run("cdn_deploy")
+    assert "MISS" in {ask("/page/a").headers["X-Cache"] for _ in range(3)} or ask("/page/a").text.startswith("newer")
+    code, out = run("cdn_rollback")
+    assert "purged edge" in out
+
+
+def test_the_edge_that_cannot_be_purged_undoes_no_release(tmp_path, here, settings):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        entry = {
+            "BACKEND": "noa_perf.cdn.providers.varnish.Varnish",
+            "URL": f"http://127.0.0.1:{closed.getsockname()[1]}", "TOKEN": "x",
+        }  # fmt: skip
+        settings.NOA_PERF = {"CDN": {**settings.NOA_PERF["CDN"], "PURGE": ["all"], "PROVIDERS": {"edge": entry}}}
+        code, out = run("cdn_deploy")
+    assert "is live" in out
+    assert "was not purged everywhere" in out
+
+
+# Its configuration.
+
+
+def test_the_vcl_is_what_this_varnish_runs(capsys, here):
+    call_command("cdn_edge_config", "varnish", "--origin", here.url)
+    out = capsys.readouterr().out
+    assert out == vcl(here.url, "/static/")
+    assert TOKEN not in out
+
+
+@pytest.mark.parametrize("origin", ["", "127.0.0.1:80", "https://x.example", 'http://a";}b/', "ftp://x"])
+def test_an_origin_that_is_none_is_refused(origin):
+    with pytest.raises(BadProvider, match="origin"):
+        vcl(origin, "/static/")
