@@ -5,7 +5,7 @@ from __future__ import annotations
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS, MIDDLEWARE, TEMPLATES
 
-INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "noa_perf.dashboard", "tests.library"]
+INSTALLED_APPS = [*INSTALLED_APPS, "noa_perf.metrics", "noa_perf.dashboard", "tests.library", "tests.gallery"]
 # Tests of the shop ask for more than one client may.
 MIDDLEWARE = [one for one in MIDDLEWARE if "ratelimit" not in one]
 TEMPLATES = [*TEMPLATES]

@@ -1,0 +1,262 @@
+"""``{% picture %}`` for static files and for uploads."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.db import models, transaction
+from django.template import Context, Template, TemplateSyntaxError
+from django.test.utils import isolate_apps
+from PIL import Image
+
+from noa_perf.cdn import fields, tasks
+from noa_perf.cdn.fields import PictureField
+from tests.cdn.files import photo
+from tests.cdn.site import site
+from tests.gallery.models import Photo
+
+
+@pytest.fixture(scope="module")
+def picture_bytes():
+    return photo(360, 240)
+
+
+@pytest.fixture
+def media(tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.MEDIA_URL = "/media/"
+    settings.NOA_PERF = {"CDN": {"IMAGE_WIDTHS": [120]}}
+    return tmp_path / "media"
+
+
+def draw(text, **context):
+    return Template("{% load noa_perf_cdn %}" + text).render(Context(context))
+
+
+class Reader(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def one(self, tag):
+        (found,) = (attrs for name, attrs in self.found if name == tag)
+        return found
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+# Static files.
+
+
+@pytest.fixture
+def static(tmp_path, picture_bytes):
+    with site(tmp_path, {"img/hero.jpg": picture_bytes, "a.svg": "<svg/>"}, cdn={"IMAGE_WIDTHS": [120, 240]}) as root:
+        call_command("cdn_deploy", stdout=io.StringIO())
+        yield root
+
+
+def test_a_static_picture_has_its_variants_and_its_space(static):
+    page = Reader(draw('{% picture "img/hero.jpg" alt="A <hero> & more" class="wide" data_x="1" %}'))
+    image = page.one("img")
+    assert (image["width"], image["height"], image["loading"], image["decoding"]) == ("360", "240", "lazy", "async")
+    assert (image["alt"], image["class"], image["data-x"]) == ("A <hero> & more", "wide", "1")
+    assert re.fullmatch(r"/static/img/hero\.[0-9a-f]{12}\.jpg", image["src"])
+    kinds = [source["type"] for source in page.all("source")]
+    assert kinds == ["image/avif", "image/webp"]
+    for source in page.all("source"):
+        assert source["sizes"] == "(max-width: 360px) 100vw, 360px"
+        widths = []
+        for each in source["srcset"].split(", "):
+            address, width = each.split()
+            with Image.open(static / address.removeprefix("/static/")) as opened:
+                assert f"{opened.width}w" == width
+                assert Image.MIME[opened.format] == source["type"]
+            widths.append(opened.width)
+        assert widths == sorted(widths)
+        assert 120 in widths
+
+
+def test_widths_sizes_and_what_is_seen_first(static):
+    page = Reader(draw('{% picture "img/hero.jpg" alt="" widths="120 240" sizes="50vw" priority=True %}'))
+    for source in page.all("source"):
+        assert {each.split()[1] for each in source["srcset"].split(", ")} <= {"120w", "240w"}
+        assert source["sizes"] == "50vw"
+    assert page.one("img")["fetchpriority"] == "high"
+    assert "loading" not in page.one("img")
+
+
+def test_what_has_no_variants_is_an_image_alone(static):
+    page = Reader(draw('{% picture "a.svg" alt="" %}'))
+    assert [tag for tag, _ in page.found] == ["img"]
+    assert page.one("img")["src"].startswith("/static/a.")
+
+
+def test_with_debug_and_with_other_storages_it_is_an_image_alone(tmp_path, picture_bytes):
+    with site(tmp_path, {"hero.jpg": picture_bytes}, DEBUG=True):
+        assert Reader(draw('{% picture "hero.jpg" alt="x" %}')).one("img")["src"] == "/static/hero.jpg"
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with site(tmp_path, {}, storage=plain):
+        assert Reader(draw('{% picture "hero.jpg" alt="x" %}')).one("img")["src"] == "/static/hero.jpg"
+
+
+def test_alt_is_not_left_out():
+    with pytest.raises(TemplateSyntaxError, match="alt"):
+        draw('{% picture "a.jpg" %}')
+
+
+def test_nothing_hostile_comes_through(static):
+    page = draw('{% picture "a.svg" alt=evil title=evil %}', evil='"><script>alert(1)</script>')
+    assert "<script" not in page
+
+
+# Uploads.
+
+
+@pytest.mark.django_db
+def test_an_upload_is_processed_within_save_and_shown_without_a_query(media, picture_bytes, django_assert_num_queries):
+    saved = Photo.objects.create(image=ContentFile(picture_bytes, "a photo.jpg"))
+    assert saved.variants["of"] == saved.image.name
+    read = Photo.objects.get()
+    assert read.variants == saved.variants
+    with django_assert_num_queries(0):
+        page = Reader(draw('{% picture photo.image alt="x" %}', photo=read))
+    assert (page.one("img")["width"], page.one("img")["height"]) == ("360", "240")
+    assert page.one("img")["src"] == read.image.url
+    for source in page.all("source"):
+        for each in source["srcset"].split(", "):
+            address, width = each.split()
+            with Image.open(media / address.removeprefix("/media/")) as opened:
+                assert f"{opened.width}w" == width
+
+
+@pytest.mark.django_db
+def test_saving_again_does_nothing_and_another_picture_is_processed_anew(media, picture_bytes, monkeypatch):
+    saved = Photo.objects.create(image=ContentFile(picture_bytes, "a.jpg"))
+    calls = []
+    process = PictureField.process
+    monkeypatch.setattr(PictureField, "process", lambda self, instance: calls.append(1) or process(self, instance))
+    saved.save()
+    Photo.objects.get().save(update_fields=["image"])
+    assert calls == []
+    saved.image = ContentFile(photo(90, 60), "b.jpg")
+    saved.save()
+    assert calls == [1]
+    assert Photo.objects.get().variants["of"].endswith("b.jpg")
+    saved.image = ""
+    saved.save()
+    assert Photo.objects.get().variants is None
+    assert draw('{% picture photo.image alt="x" %}', photo=saved) == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("data", [b"", b"no picture", photo(40, 40)[:300]])
+def test_a_broken_upload_is_kept_as_it_is(media, data):
+    saved = Photo.objects.create(image=ContentFile(data, "broken.jpg"))
+    assert saved.variants == {"of": saved.image.name}
+    page = Reader(draw('{% picture photo.image alt="x" %}', photo=Photo.objects.get()))
+    assert [tag for tag, _ in page.found] == ["img"]
+
+
+@pytest.mark.django_db
+def test_a_bomb_is_refused_by_forms_and_never_unpacked(media, settings, caplog):
+    from django.core.exceptions import ValidationError
+
+    settings.NOA_PERF = {"CDN": {"IMAGE_MAX_PIXELS": 1_000}}
+    bomb = Photo(image=ContentFile(photo(40, 40), "bomb.jpg"))
+    with pytest.raises(ValidationError, match="1,600 pixels"):
+        bomb.full_clean()
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    bomb.save()
+    assert bomb.variants == {"of": bomb.image.name}
+    assert "IMAGE_MAX_PIXELS" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_processes_once_the_transaction_is_committed(media, picture_bytes, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.process_picture, "delay", lambda *arguments: sent.append(arguments))
+    with transaction.atomic():
+        saved = Photo.objects.create(later=ContentFile(picture_bytes, "a.jpg"))
+        assert sent == []
+    assert sent == [("gallery.Photo", saved.pk, "later")]
+    # Until then it is shown as it was uploaded.
+    page = Reader(draw('{% picture photo.later alt="x" %}', photo=Photo.objects.get()))
+    assert [tag for tag, _ in page.found] == ["img"]
+    tasks.process_picture(*sent[0])
+    assert Photo.objects.get().later_variants["width"] == 360
+    tasks.process_picture("gallery.Photo", 0, "later")  # a row that is gone
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_broker_it_is_processed_at_once(media, monkeypatch, caplog):
+    def dead(*arguments):
+        raise OSError("no broker")
+
+    monkeypatch.setattr(tasks.process_picture, "delay", dead)
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    saved = Photo.objects.create(later=ContentFile(photo(60, 40), "a.jpg"))
+    assert Photo.objects.get(pk=saved.pk).later_variants["width"] == 60
+    assert "no broker" in caplog.text
+
+
+@pytest.mark.django_db
+def test_a_slow_worker_does_not_overwrite_what_came_later(media, picture_bytes):
+    saved = Photo.objects.create(image=ContentFile(photo(60, 40), "a.jpg"))
+    old = Photo.objects.get()
+    saved.image = ContentFile(photo(30, 20), "b.jpg")
+    saved.save()
+    Photo._meta.get_field("image").process(old)
+    assert Photo.objects.get().variants["of"] == saved.image.name
+
+
+@pytest.mark.django_db
+def test_fixtures_are_loaded_as_they_are(media, monkeypatch):
+    monkeypatch.setattr(PictureField, "process", lambda *arguments: pytest.fail("processed"))
+    Photo(image="photos/there.jpg", variants=None).save_base(raw=True)
+
+
+@pytest.mark.django_db
+def test_a_plain_image_field_has_the_space_that_the_model_keeps(media):
+    saved = Photo.objects.create(plain=ContentFile(photo(60, 40), "a.jpg"))
+    page = Reader(draw('{% picture photo.plain alt="x" %}', photo=Photo.objects.get(pk=saved.pk)))
+    assert (page.one("img")["width"], page.one("img")["height"]) == ("60", "40")
+
+
+@isolate_apps("tests.gallery")
+def test_a_field_without_a_place_for_its_variants_is_found_by_a_check():
+    class Wrong(models.Model):
+        one = PictureField()
+        two = PictureField(variants_field="three")
+        three = models.JSONField()
+
+        class Meta:
+            app_label = "gallery"
+
+    found = [each for field in ("one", "two") for each in Wrong._meta.get_field(field).check()]
+    ours = [each for each in found if each.id == "noa_perf_cdn.E010"]
+    assert len(ours) == 2
+    assert "JSONField(null=True" in ours[0].hint
+
+
+def test_migrations_know_it_as_an_image():
+    name, path, args, kwargs = Photo._meta.get_field("image").deconstruct()
+    assert path == "django.db.models.ImageField"
+    assert "variants_field" not in kwargs
+
+
+@pytest.mark.django_db
+def test_without_pillow_uploads_stay_as_they_are(media, monkeypatch):
+    monkeypatch.setattr(fields.images, "version", lambda: "")
+    saved = Photo.objects.create(image=ContentFile(photo(60, 40), "a.jpg"))
+    assert saved.variants == {"of": saved.image.name}
