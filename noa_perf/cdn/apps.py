@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.apps import apps as installed
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
@@ -16,7 +17,12 @@ class CdnConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register checks."""
+        """Register checks, and the pages of the dashboard."""
         from noa_perf.cdn import checks as own
 
         checks.register(own.check_settings)
+        checks.register(own.check_deployment, deploy=True)
+        if installed.is_installed("noa_perf.dashboard"):
+            from noa_perf.cdn import panels
+
+            panels.install()

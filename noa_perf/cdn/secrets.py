@@ -34,8 +34,3 @@ class Secret:
             except OSError as error:
                 raise BadProvider(f"{self._setting} is in {where}, which cannot be read: {error.strerror}.") from error
         return self._reference
-
-    @property
-    def is_literal(self) -> bool:
-        """Whether it stands in the settings themselves."""
-        return bool(self._reference) and not self._reference.startswith(("env:", "file:"))

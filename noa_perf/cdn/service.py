@@ -71,6 +71,14 @@ def rollback(to: str = "", *, dry_run: bool = False, by: str = "the terminal") -
     return was, now
 
 
+def difference(release: str) -> int:
+    """Return how many paths have another content in the live release than in this one, or are in one of them alone."""
+    there = releases()
+    live = there.pointer().live
+    mine, other = (dict(there.manifest(each).paths) if each else {} for each in (live, release))
+    return sum(1 for path in mine.keys() | other.keys() if mine.get(path) != other.get(path))
+
+
 def listed() -> list[dict[str, Any]]:
     """Return the releases, those that went live last first: id, times, paths, bytes of all forms."""
     there = releases()

@@ -208,7 +208,7 @@ class Build:
                     file.name = named(path, file.blob.sha256)
 
     def _rewritten(self, file: _File, files: Mapping[str, _File], leave: set[str]) -> bytes:
-        targets = {reference: target for reference, target in file.references}
+        targets = dict(file.references)
 
         def new(reference: Reference) -> str | None:
             target = targets[reference]
@@ -238,7 +238,8 @@ class Build:
 
     def _picture(self, file: _File, version: str) -> tuple[str, Picture | None, dict[str, Blob]]:
         options = self.options
-        ingredients = ("picture", _STEP, version, options.formats, options.widths, options.max_pixels, file.source.sha256)
+        made_by = (version, options.formats, options.widths, options.max_pixels)
+        ingredients = ("picture", _STEP, *made_by, file.source.sha256)
         known = self.store.recall(*ingredients)
         if known is None or (known and not all(self.store.has(Blob(*each[4])) for each in known[2])):
             self.made += 1

@@ -39,6 +39,20 @@ _HARMLESS = re.compile(
 )
 """Shorthands that every browser knows and that set nothing beside what they stand for, and what they are taken apart
 into. What makes CSS small may write them where they were not."""
+_STRINGS = r""" "(?:\\.|[^"\\\n])*+"? | '(?:\\.|[^'\\\n])*+'? """
+_PLAIN = rf"[^()\"'\\]++ | {_STRINGS} | \\."
+_STATEMENT = re.compile(
+    rf"""
+    ((?: [^{{}};"'/()\\]++ | {_STRINGS} | /\*.*?(?:\*/|\Z) | \\.
+       | \((?: {_PLAIN} | \((?: {_PLAIN} | \((?: {_PLAIN} )*+\) )*+\) )*+\)
+       | [/()\\] )*+)
+    ([{{}};]|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(rf"({_STRINGS})|/\*.*?(?:\*/|\Z)", re.VERBOSE | re.DOTALL)
+_ASIDE = re.compile(rf"{_STRINGS}|/\*.*?(?:\*/|\Z)", re.VERBOSE | re.DOTALL)
+"""Strings and comments."""
 _OLD_RANGE = re.compile(r"\(\s*(?:-webkit-)?(?:min|max)-", re.IGNORECASE)
 _PRELUDE = re.compile(
     r"""
@@ -47,6 +61,7 @@ _PRELUDE = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_DENSITY = re.compile(r"(?<=[\d.])x(?=\))")
 _BOUND = {">=": "min", "<=": "max"}
 _RANGE = re.compile(r"\((-webkit-|)([a-z][a-z-]*)(>=|<=)((?:[^()<>=]|\([^()]*\))+)\)")
 
@@ -182,30 +197,36 @@ def _lightning(text: str, targets: Sequence[str]) -> str | None:
     browsers = list(targets) or None
     try:
         small = lightningcss.process_stylesheet(text, browsers_list=browsers)
+        older = small if targets else _as_old_as(text, small)
+        if not targets and _loses(text, older):
+            return None
         plain = lightningcss.process_stylesheet(small, minify=False, browsers_list=browsers)
         again = lightningcss.process_stylesheet(plain, minify=False, browsers_list=browsers)
     except ValueError:
         return None
-    if plain != again:
-        return None
-    if targets:
-        return small
+    return older if plain == again else None
+
+
+def _loses(text: str, small: str) -> bool:
+    """Tell whether ``small`` lacks what is there for some browsers, or has what some do not know."""
     was, now = _survey(text), _survey(small)
-    lost = was.fallbacks - now.fallbacks or was.prefixed - now.prefixed
     newer = any(not _HARMLESS.fullmatch(name) for name in now.declared - was.declared)
-    return None if lost or newer else _as_old_as(text, small)
+    return newer or bool(was.fallbacks - now.fallbacks) or bool(was.prefixed - now.prefixed)
 
 
 def _as_old_as(text: str, small: str) -> str:
     """Return ``small`` with ``(min-width:1px)`` for ``(width>=1px)``, which browsers know since 2022 or 2023, if
-    ``text`` says it so."""
+    ``text`` says it so; and likewise with ``dppx`` for ``x``."""
     if not _OLD_RANGE.search(text):
         return small
 
-    def older(prelude: re.Match[str]) -> str:
-        return _RANGE.sub(lambda each: f"({each[1]}{_BOUND[each[3]]}-{each[2]}:{each[4]})", prelude[0])
+    def older(match: re.Match[str]) -> str:
+        if not match[0].startswith("@"):
+            return match[0]
+        prelude = _RANGE.sub(lambda each: f"({each[1]}{_BOUND[each[3]]}-{each[2]}:{each[4]})", match[0])
+        return _DENSITY.sub("dppx", prelude) if "dppx" in text else prelude
 
-    return _PRELUDE.sub(lambda match: older(match) if match[0].startswith("@") else match[0], small)
+    return _PRELUDE.sub(older, small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,62 +250,62 @@ def fallbacks(text: str) -> Counter[str]:
 
 
 def _survey(text: str) -> _Survey:
-    found = _Survey(Counter(), Counter(), Counter())
-    blocks = [_Block("")]
-    before: _Block | None = None
+    found = _Survey(Counter(), Counter(), Counter(_PREFIXED.findall(_ASIDE.sub("", text).lower())))
+    block = _Block("", None)
+    before = ""
     for prelude, end in _statements(text):
-        found.prefixed.update(_PREFIXED.findall(prelude))
         if end == "{":
-            again = before is not None and before.prelude == prelude
-            blocks.append(before if again and before is not None else _Block(prelude))
-            before = None
+            # What is left of the block before, where that had the same selector.
+            known = block.closed if block.closed is not None and before == prelude else None
+            block, before = known or _Block(prelude, block), ""
             continue
         if prelude:
-            before = None
-            found.fallbacks.update(blocks[-1].declare(prelude))
-            name, colon, _ = prelude.partition(":")
-            if colon and not name.startswith(("--", "@")):
-                found.declared[name] += 1
-        if end == "}" and len(blocks) > 1:
-            before = blocks.pop()
+            before = ""
+            block.declare(prelude, found)
+        if end == "}" and block.outer is not None:
+            before, block.outer.closed = block.prelude, block
+            block = block.outer
     return found
 
 
 class _Block:
     """What one block has declared so far."""
 
-    def __init__(self, prelude: str) -> None:
+    def __init__(self, prelude: str, outer: _Block | None) -> None:
         self.prelude = prelude
+        self.outer = outer
+        self.closed: _Block | None = None
+        """The last of the blocks in it."""
         self.values: dict[str, set[str]] = {}
 
-    def declare(self, declaration: str) -> Iterator[str]:
+    def declare(self, declaration: str, found: _Survey) -> None:
         name, colon, value = declaration.partition(":")
         if not colon or name.startswith(("--", "@")):
             return
-        yield from (f"{each} {name}" for each in self.values if each.startswith(f"{name}-"))
-        said = self.values.setdefault(name, set())
-        if said and value not in said:
-            yield name
-        said.add(value)
+        found.declared[name] += 1
+        said = self.values.get(name)
+        if said is None:
+            longer = name + "-"
+            for each in self.values:
+                if each.startswith(longer):
+                    found.fallbacks[f"{each} {name}"] += 1
+            self.values[name] = {value}
+        elif value not in said:
+            found.fallbacks[name] += 1
+            said.add(value)
 
 
 def _statements(text: str) -> Iterator[tuple[str, str]]:
     """Yield what stands before each ``{``, ``}`` and ``;``, without blanks and comments, in small letters."""
-    words: list[str] = []
-    deep = 0
-    for token in TOKEN.finditer(text):
-        word = token.group()
-        if token.lastgroup in {"comment", "space"}:
-            words.append("" if token.lastgroup == "comment" else " ")
-            continue
-        deep = max(0, deep + (word == "(") - (word == ")"))
-        if deep == 0 and word in {"{", "}", ";"}:
-            yield re.sub(r"\s*([:,])\s*|\s+", lambda match: match[1] or " ", "".join(words).lower()).strip(), word
-            words = []
-        else:
-            words.append(word)
-    if words:
-        yield "".join(words).lower().strip(), ";"
+    for match in _STATEMENT.finditer(text):
+        prelude, end = match.groups()
+        if "/*" in prelude:
+            prelude = _COMMENT.sub(lambda each: each[1] or "", prelude)
+        prelude = " ".join(prelude.lower().split())
+        for mark in ":,":
+            prelude = prelude.replace(f" {mark}", mark).replace(f"{mark} ", mark)
+        if prelude or end:
+            yield prelude, end or ";"
 
 
 def stripped(text: str) -> str:

@@ -103,8 +103,8 @@ def _refuse_bombs(image: Image, frames: int, name: str, max_pixels: int) -> None
 
 def _bomb(name: str, what: str, most: int) -> str:
     return (
-        f"{name} has {what}, and NOA_PERF['CDN']['IMAGE_MAX_PIXELS'] is {most:,}: make it smaller, raise the setting, or "
-        "leave it out by KEEP."
+        f"{name} has {what}, and NOA_PERF['CDN']['IMAGE_MAX_PIXELS'] is {most:,}: make it smaller, raise the setting, "
+        "or leave it out by KEEP."
     )
 
 

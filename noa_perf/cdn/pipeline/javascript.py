@@ -127,9 +127,8 @@ def references(text: str) -> Iterator[Reference]:
             yield from _map(token)
             continue
         if token.kind in {"string", "template"} and _plain(token):
-            if clause and seen[-1].text in {"from", "import"}:
-                yield _named(token, "import")
-            elif seen[-1].text == "(" and seen[-2].text == "import" and seen[-3].text != ".":
+            called = seen[-1].text == "(" and seen[-2].text == "import" and seen[-3].text != "."
+            if called or (clause and seen[-1].text in {"from", "import"}):
                 yield _named(token, "import")
             elif [each.text for each in seen[-3:]] == ["new", "URL", "("] and _beside_module(stream, place):
                 yield _named(token, "url")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -82,7 +82,7 @@ def rewrite(text: str, references: Iterable[Reference], new: Callable[[Reference
     return "".join([*parts, text[at:]])
 
 
-def knots(graph: dict[str, Sequence[str]]) -> list[list[str]]:
+def knots(graph: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """Return the files in groups, each after those that it names; files that name one another share a group.
 
     Tarjan's algorithm (1972), without recursion: chains of imports may be longer than Python's stack.

@@ -1,0 +1,1 @@
+"""Migrations of the CDN app: permissions alone, for it has no table."""
