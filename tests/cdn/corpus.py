@@ -48,9 +48,7 @@ def esbuild() -> str:
 
 def build(store: Store, wanted: dict[str, Source], tool: str) -> Built:
     """Build with ``tool`` for JavaScript; brotli at its highest level would take most of the time, and is left out."""
-    options = Options(
-        javascript=tool, esbuild=esbuild() if tool == "esbuild" else "", precompress=("gzip",), workers=2
-    )
+    options = Options(javascript=tool, esbuild=esbuild() if tool == "esbuild" else "", precompress=("gzip",), workers=2)
     return Build(store, options).run(wanted)
 
 

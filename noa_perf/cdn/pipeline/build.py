@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.manifest import Asset, Blob, Manifest, Picture, Variant
+from noa_perf.cdn.patterns import matches
 from noa_perf.cdn.pipeline import compress, css, images, javascript
 from noa_perf.cdn.pipeline.references import Reference, Target, knots, resolve, rewrite, written
-from noa_perf.cdn.pipeline.sources import Source, matches
+from noa_perf.cdn.pipeline.sources import Source
 from noa_perf.cdn.store import Store
 from noa_perf.cdn.types import compressible, content_type
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from noa_perf.cdn.exceptions import BuildError
@@ -48,11 +47,6 @@ def safe(path: str) -> str:
     if plain.startswith(("/", "../")) or plain in {".", ".."} or "\0" in plain:
         raise BuildError(f"{path!r} leads out of the folder of static files: rename it, or leave it out by IGNORE.")
     return plain
-
-
-def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a path, or its last part, matches one of the patterns."""
-    return any(fnmatchcase(path, each) or fnmatchcase(posixpath.basename(path), each) for each in patterns)
 
 
 def _reader(storage: Any, name: str) -> Callable[[], bytes]:
