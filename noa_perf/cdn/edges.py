@@ -54,7 +54,8 @@ def _make(name: str, entry: Any) -> Provider:
     shape: Shape[Any] = Shape(cls.options, f"{PATH}[{name!r}]")
     if wrong := shape.problems_of(rest):
         raise BadProvider(f"{wrong[0].message} {wrong[0].hint}")
-    return cls(name, shape.load(rest))
+    made: Provider = cls(name, shape.load(rest))
+    return made
 
 
 def _taken_apart(name: str, entry: Any) -> tuple[Any, dict[str, Any]]:

@@ -10,6 +10,7 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.files.base import ContentFile
 from django.db import models, router, transaction
 from django.db.models.fields.files import ImageFieldFile
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from noa_perf.cdn.conf import settings
@@ -23,6 +24,8 @@ logger = logging.getLogger("noa_perf.cdn")
 
 class PictureFieldFile(ImageFieldFile):
     """The file of a :class:`PictureField`."""
+
+    field: PictureField
 
     def picture(self) -> Picture | None:
         """Return its size and variants; None while they are not made yet, or cannot be."""
@@ -55,7 +58,10 @@ class PictureField(models.ImageField):
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.ImageField", args, kwargs
 
-    def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:
+    # Django's own fields take further keywords, whatever the stubs say of their base.
+    def contribute_to_class(  # type: ignore[override]
+        self, cls: type[models.Model], name: str, **kwargs: Any
+    ) -> None:
         """Process what is uploaded whenever an instance was saved."""
         super().contribute_to_class(cls, name, **kwargs)
         if not cls._meta.abstract:
@@ -100,11 +106,10 @@ class PictureField(models.ImageField):
             self.process(instance)
 
     def _send(self, instance: models.Model) -> None:
-        from noa_perf.cdn.tasks import process_picture
-
         label = instance._meta.label
         try:
-            process_picture.delay(label, instance.pk, self.name)
+            # By its name: a worker's task imports this module, and not this module the task.
+            import_string("noa_perf.cdn.tasks.process_picture").delay(label, instance.pk, self.name)
         except Exception as error:  # no broker: an upload must not fail for that
             logger.warning("noa_perf.cdn: %s.%s is processed at once; Celery: %s", label, self.name, error)
             self.process(instance)
@@ -129,15 +134,16 @@ class PictureField(models.ImageField):
         own = settings()
         if not images.version():
             return {"of": file.name}
-        with file.storage.open(file.name) as opened:
+        name = file.name or ""
+        with file.storage.open(name) as opened:
             data = opened.read()
         made = images.processed(
-            data, file.name or "", formats=own.image_formats, widths=own.image_widths, max_pixels=own.image_max_pixels
+            data, name, formats=own.image_formats, widths=own.image_widths, max_pixels=own.image_max_pixels
         )
         if made is None:
             return {"of": file.name}
         variants = [
-            [file.storage.save(_beside(file.name or "", each), ContentFile(each.data)), images.TYPES[each.format],
+            [file.storage.save(_beside(name, each), ContentFile(each.data)), images.TYPES[each.format],
              each.width, each.height, len(each.data)]
             for each in made.variants
         ]  # fmt: skip

@@ -62,7 +62,7 @@ def verdicts(window: Window) -> Sequence[Verdict]:
 def blocks(window: Window) -> Sequence[Block]:
     """Return the live release by type, and all releases."""
     try:
-        live, manifest = _live()
+        _live_id, manifest = _live()
         listed = service.listed()
     except CdnError as error:
         return [Text(title=_("Assets"), body=str(error))]
@@ -95,7 +95,12 @@ def _types(manifest: Manifest) -> Table:
     sums: dict[str, list[int]] = {}
     for asset in manifest.assets.values():
         row = sums.setdefault(asset.type.partition(";")[0], [0, 0, 0, 0])
-        forms = (1, asset.blob.size, asset.encoded.get("br", asset.blob).size, asset.encoded.get("gzip", asset.blob).size)
+        forms = (
+            1,
+            asset.blob.size,
+            asset.encoded.get("br", asset.blob).size,
+            asset.encoded.get("gzip", asset.blob).size,
+        )
         for place, value in enumerate(forms):
             row[place] += value
     rows = sorted(sums.items(), key=lambda item: -item[1][2])

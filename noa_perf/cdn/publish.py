@@ -1,4 +1,4 @@
-"""Publishing: what would change, a brake, the upload, and the one move that makes a release live; back, and clean up."""
+"""Publishing: what would change, a brake, the upload, the one move that makes a release live; back, and clean up."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def refuse_large(plan: Plan, brake: float) -> None:
     """Raise :class:`~noa_perf.cdn.exceptions.PlanRefused` where more than ``brake`` (a share) would be removed."""
     if plan.share_removed > brake:
         raise PlanRefused(
-            f"{len(plan.removed):,} of the {plan.before:,} files that are live would be gone ({plan.share_removed:.0%}; "
-            f"NOA_PERF['CDN']['BRAKE'] is {brake:.0%}). Did a finder or an app go missing? --force goes on."
+            f"{len(plan.removed):,} of the {plan.before:,} files that are live would be gone ({plan.share_removed:.0%};"
+            f" NOA_PERF['CDN']['BRAKE'] is {brake:.0%}). Did a finder or an app go missing? --force goes on."
         )
 
 

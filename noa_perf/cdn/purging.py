@@ -86,9 +86,7 @@ def _steps(
     return steps
 
 
-def _at_each(
-    chosen: Sequence[Provider], steps: Callable[[Provider], list[Callable[[], str]]]
-) -> list[dict[str, str]]:
+def _at_each(chosen: Sequence[Provider], steps: Callable[[Provider], list[Callable[[], str]]]) -> list[dict[str, str]]:
     done: list[dict[str, str]] = []
     failed: list[str] = []
     for each in chosen:

@@ -117,7 +117,8 @@ class Releases:
         left = pointer.held_until - self._clock.time()
         if left > 0:
             raise DeployConflict(
-                f"cdn_gc runs on {self.target.where}. Wait for its end; if it was killed, it holds for {left:.0f} s more."
+                f"cdn_gc runs on {self.target.where}. Wait for its end; if it was killed, it holds for {left:.0f} s "
+                "more."
             )
 
     def now(self) -> float:

@@ -20,7 +20,10 @@ audit = logging.getLogger("noa_perf.audit")
 
 
 def storage() -> ReleaseMixin:
-    """Return ``STORAGES["staticfiles"]``; raise :class:`~noa_perf.cdn.exceptions.TargetError` if it holds no releases."""
+    """Return ``STORAGES["staticfiles"]``.
+
+    Raises :class:`~noa_perf.cdn.exceptions.TargetError` if it holds no releases.
+    """
     chosen = getattr(staticfiles_storage, "_wrapped", staticfiles_storage)
     if not isinstance(staticfiles_storage, ReleaseMixin):
         raise TargetError(

@@ -13,7 +13,6 @@ from typing import Any
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.manifest import Blob
 
-
 TEMPORARY = ".tmp-"
 """How files begin that are not yet whole: what was killed may leave one."""
 

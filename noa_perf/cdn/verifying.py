@@ -14,6 +14,7 @@ from urllib.parse import quote, urljoin
 
 from noa_perf.cdn.exceptions import BadProvider
 from noa_perf.cdn.manifest import Asset, Manifest
+from noa_perf.cdn.patterns import matches
 
 AT_ONCE = 16
 _YEAR = 31_536_000
@@ -83,7 +84,9 @@ def verify(
         for asset, encoding, answer in progress(f"Verify {provider}", len(wanted), threads.map(ask, wanted)):
             checked.hits += "HIT" in answer.headers.get("x-cache", "").upper()
             checked.oldest = max(checked.oldest, _number(answer.headers.get("age", "")))
-            faults = [Fault(kind, provider, asset.name, encoding, text) for kind, text in compare(asset, encoding, answer)]
+            faults = [
+                Fault(kind, provider, asset.name, encoding, text) for kind, text in compare(asset, encoding, answer)
+            ]
             checked.faults += faults
     return checked
 
@@ -120,7 +123,10 @@ def _body(asset: Asset, wanted: str, encoding: str, answer: Answer) -> Iterator[
     if hashlib.sha256(plain).hexdigest() != asset.blob.sha256:
         yield from _other(asset, wanted, plain)
     elif wanted and not encoding:
-        yield "encoding", f"comes as it is, although {wanted} was published: {asset.blob.size:,} bytes more than needed."
+        yield (
+            "encoding",
+            f"comes as it is, although {wanted} was published: {asset.blob.size:,} bytes more than needed.",
+        )
 
 
 def _other(asset: Asset, wanted: str, plain: bytes) -> Iterator[tuple[str, str]]:
@@ -183,6 +189,7 @@ def fetching(timeout: float) -> Iterator[Fetch]:
     except ImportError as error:
         raise BadProvider("Verifying needs httpx: pip install noa-perf[varnish].") from error
     limits = httpx.Limits(max_connections=AT_ONCE)
+
     def fetch(url: str, encoding: str) -> Answer:
         headers = {"Accept-Encoding": encoding or "identity"}
         body: list[bytes] = []
@@ -203,8 +210,6 @@ def fetching(timeout: float) -> Iterator[Fetch]:
 
 def chosen(manifest: Manifest, patterns: Sequence[str]) -> Manifest:
     """Return the part of a release whose paths match one of the patterns; all of it, where there are none."""
-    from noa_perf.cdn.pipeline.sources import matches
-
     if not patterns:
         return manifest
     assets = {name: asset for name, asset in manifest.assets.items() if matches(name, patterns)}

@@ -53,7 +53,7 @@ def serve(twin: str, threads: int = THREADS) -> bool:
 
     Its process id would not tell: a dead parent's pipes close before its children are given another parent.
     """
-    from waitress import create_server  # type: ignore[import-untyped]
+    from waitress import create_server
 
     # The shop itself says whom it believes who the visitors are.
     own = {"clear_untrusted_proxy_headers": False}

@@ -14,7 +14,7 @@ class Origin:
 
     def __init__(self, folder, tags=None):
         """Serve ``folder`` below ``/static/``."""
-        self.asked = Counter()
+        self.asked: Counter[str] = Counter()
         self.tags = tags or {}
         self.spoil = {}
         """By path: a function of status, headers and body that returns what is answered instead."""

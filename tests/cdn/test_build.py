@@ -10,14 +10,14 @@ import pytest
 
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.pipeline import build as building
+from noa_perf.cdn.pipeline.sources import Source
 from noa_perf.cdn.store import Store
 from tests.cdn.files import build, photo, sources, text_of
 
 SITE = {
     "css/app.css": '@import "base.css";\na { background: url("../img/a.svg#x"); color: #ff0000 }\n',
-    "css/base.css": "b { background: url(/static/img/a.svg) ; margin : 0px }\n" + "".join(
-        f".c{place} {{ color: tan; width: {place}px }}\n" for place in range(40)
-    ),
+    "css/base.css": "b { background: url(/static/img/a.svg) ; margin : 0px }\n"
+    + "".join(f".c{place} {{ color: tan; width: {place}px }}\n" for place in range(40)),
     "img/a.svg": "<svg xmlns='http://www.w3.org/2000/svg'><path d='M0 0L1 1'/></svg>" * 10,
     "img/photo.jpg": photo(),
     "js/app.js": 'import { b } from "./lib/b.js";\nimport("./late.js");\nconsole.log(b);\n',
@@ -44,7 +44,7 @@ def test_nothing_is_lost_and_everything_resolves(store):
     assert "../" + manifest.paths["img/a.svg"] + "#x" in css
     assert "/static/" + manifest.paths["img/a.svg"] in text_of(store, built, "css/base.css")
     app = text_of(store, built, "js/app.js")
-    assert './lib/' + manifest.paths["js/lib/b.js"].rpartition("/")[2] in app
+    assert "./lib/" + manifest.paths["js/lib/b.js"].rpartition("/")[2] in app
     assert "./" + manifest.paths["js/late.js"].rpartition("/")[2] in app
     assert "../../" + manifest.paths["img/a.svg"] in text_of(store, built, "js/lib/b.js")
     for path in ("binary.bin", "img/photo.jpg", "img/a.svg"):
@@ -55,7 +55,7 @@ def test_nothing_is_lost_and_everything_resolves(store):
 def test_names_hash_what_is_in_the_file(store):
     built = build(store, SITE)
     for path, name in built.manifest.paths.items():
-        digits = re.search(r"\.([0-9a-f]{12})(\.[^./]+)?$", name)[1]
+        (digits,) = re.findall(r"\.([0-9a-f]{12})(?:\.[^./]+)?$", name)
         data = store.get(built.manifest.assets[name].blob)
         assert digits == hashlib.sha256(data).hexdigest()[:12], path
 
@@ -97,7 +97,13 @@ def test_files_that_name_one_another_get_names_all_the_same(store):
 
 
 def test_what_is_named_and_not_there_is_told_and_left(store):
-    built = build(store, {"css/a.css": 'a{background:url("../no.png")}b{background:url(../../out.png)}', "b.js": "//# sourceMappingURL=b.js.map\n"})
+    built = build(
+        store,
+        {
+            "css/a.css": 'a{background:url("../no.png")}b{background:url(../../out.png)}',
+            "b.js": "//# sourceMappingURL=b.js.map\n",
+        },
+    )
     assert sorted((each.source, each.target) for each in built.missing) == [
         ("css/a.css", "../../out.png"), ("css/a.css", "../no.png"),
     ]  # fmt: skip
@@ -115,7 +121,11 @@ def test_a_source_map_of_a_kept_file_follows_it(store):
 
 
 def test_what_is_kept_is_published_as_it_is(store):
-    contents = {"vendor/a.css": "a  {  color : #ff0000 }", "own.css": "a  {  color : #ff0000 }", "vendor/b.jpg": photo()}
+    contents = {
+        "vendor/a.css": "a  {  color : #ff0000 }",
+        "own.css": "a  {  color : #ff0000 }",
+        "vendor/b.jpg": photo(),
+    }
     built = build(store, contents, keep=("vendor/*",))
     assert text_of(store, built, "vendor/a.css") == contents["vendor/a.css"]
     assert text_of(store, built, "own.css") == "a{color:red}"
@@ -140,7 +150,9 @@ def test_compressed_forms_are_the_file_again_and_worth_it(store):
 
 
 def test_zopfli_is_smaller_and_still_gzip(store):
-    built, more = (build(store, {"a.css": SITE["css/base.css"]}, precompress=("gzip",), zopfli=z) for z in (False, True))
+    built, more = (
+        build(store, {"a.css": SITE["css/base.css"]}, precompress=("gzip",), zopfli=z) for z in (False, True)
+    )
     (one,), (two,) = (each.manifest.assets.values() for each in (built, more))
     assert two.encoded["gzip"].size <= one.encoded["gzip"].size
     assert gzip.decompress(store.get(two.encoded["gzip"])) == store.get(two.blob)
@@ -168,7 +180,7 @@ def test_what_cannot_be_read_ends_the_build_with_its_name(store):
     def fails():
         raise BuildError("a.css cannot be read")
 
-    wanted = sources({"b.css": "b{c:d}"}) | {"a.css": building.Source("a.css", fails, "a.css")}
+    wanted = sources({"b.css": "b{c:d}"}) | {"a.css": Source("a.css", fails, "a.css")}
     with pytest.raises(BuildError, match=r"a\.css"):
         building.Build(store, building.Options(javascript="off")).run(wanted)
 
@@ -184,5 +196,5 @@ def test_a_full_disk_is_said_to_be_one(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("noa_perf.cdn.store.write_whole", full)
-    with pytest.raises(BuildError, match="BUILD_DIR.*with room"):
+    with pytest.raises(BuildError, match=r"BUILD_DIR.*with room"):
         build(store, SITE)

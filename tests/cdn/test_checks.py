@@ -20,7 +20,9 @@ def told(check=checks.check_settings, **cdn):
 
 def test_sound_settings_are_told_nothing_of():
     assert told() == []
-    good = {"edge": {"BACKEND": VARNISH, "URL": "https://a.example", "NODES": ["http://10.0.0.7:6081"], "TOKEN": "env:X"}}
+    good = {
+        "edge": {"BACKEND": VARNISH, "URL": "https://a.example", "NODES": ["http://10.0.0.7:6081"], "TOKEN": "env:X"}
+    }
     assert told(PROVIDERS=good, PURGE=["pages"]) == []
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
 from django.test.utils import override_settings as overridden
+from django.urls import path
 
 from noa_perf.cdn.decorators import edge_cached
 from noa_perf.cdn.headers import PagePolicy, for_whitenoise
@@ -114,7 +116,7 @@ def test_async_views_and_chains():
         return HttpResponse("x")
 
     with override_settings(NOA_PERF={"CDN": {"PROVIDERS": VARNISH}}):
-        middleware = EdgeHeadersMiddleware(view)
+        middleware: Any = EdgeHeadersMiddleware(view)
         response = asyncio.run(middleware(RequestFactory().get("/")))
     assert response["xkey"] == "one"
 
@@ -163,10 +165,10 @@ def test_defaults_keep_nothing_in_browsers():
 
 
 def test_an_svg_opened_by_itself_may_do_nothing():
-    headers = {}
+    headers: dict[str, str] = {}
     for_whitenoise(headers, "img/a.SVG", "/static/img/a.svg")
     assert "sandbox" in headers["Content-Security-Policy"]
-    headers = {}
+    headers.clear()
     for_whitenoise(headers, "img/a.png", "/static/img/a.png")
     assert headers == {}
 
@@ -179,7 +181,5 @@ def session(request):
     request.session["a"] = 1
     return HttpResponse("x")
 
-
-from django.urls import path  # noqa: E402  after the views that it names
 
 urlpatterns = [path("plain/", plain), path("session/", session)]

@@ -1,5 +1,12 @@
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+
 import pytest
 
 from noa_perf.cdn.exceptions import BuildError
@@ -91,9 +98,6 @@ def test_a_helper_that_dies_costs_one_file(monkeypatch):
 def test_a_helper_that_hangs_is_killed():
     helper = Helper(0.2)
     process = helper._running()
-    import os
-    import signal
-
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(Refused):
         helper.minified("application/javascript", "var a")
@@ -101,9 +105,6 @@ def test_a_helper_that_hangs_is_killed():
 
 
 def test_the_helper_is_never_imported_by_whoever_builds():
-    import subprocess
-    import sys
-
     code = (
         "import sys; from noa_perf.cdn.pipeline import build, javascript; m = javascript.Minifier('tdewolff');"
         "assert m.minified('var  a = 1') == 'var a=1'; m.close(); assert 'minify' not in sys.modules"
@@ -120,8 +121,8 @@ def test_rjsmin_is_not_believed_where_it_changes_a_template():
 def test_a_tool_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(BuildError, match="ESBUILD"):
         Minifier("esbuild", "/no/such/esbuild")
-    monkeypatch.setattr(javascript.shutil, "which", lambda *args, **kwargs: None)
-    monkeypatch.setattr(javascript.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for tool, cure in (("esbuild", "npm install esbuild"), ("tdewolff", "noa-perf"), ("rjsmin", "noa-perf")):
         with pytest.raises(BuildError, match=cure):
             Minifier(tool)
@@ -163,19 +164,19 @@ def test_escapes_in_names_are_undone():
     assert found.target == "./café.js"
 
 
-@pytest.mark.parametrize("text", ["`", "'", '"a', "/*", "${", "}", "`${`${", "/", "import", 'import "', "\\", "import(`"])
+@pytest.mark.parametrize(
+    "text", ["`", "'", '"a', "/*", "${", "}", "`${`${", "/", "import", 'import "', "\\", "import(`"]
+)
 def test_scripts_that_end_too_soon_are_read_to_their_end(text):
     list(javascript.tokens(text))
     list(references("import " + text))
 
 
 def test_random_text_is_read_to_its_end():
-    import random
-
     chance = random.Random(7)
     for _ in range(3_000):
-        text = "".join(chance.choice("/*'\"`${}()[]\\\n a1=import\"./x\"") for _ in range(chance.randrange(40)))
+        text = "".join(chance.choice('/*\'"`${}()[]\\\n a1=import"./x"') for _ in range(chance.randrange(40)))
         tokens = list(javascript.tokens(text))
         assert all(text[each.start : each.end] == each.text for each in tokens)
-        assert all(one.end <= two.start for one, two in zip(tokens, tokens[1:], strict=False))
+        assert all(one.end <= two.start for one, two in pairwise(tokens))
         list(references("export " + text))

@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_old_names_stay_so_that_old_pages_go_on(store, releases):
 def test_the_brake_holds_and_force_goes_on(store, releases):
     publish_(store, releases, ONE)
     live = releases.pointer().live
-    with pytest.raises(PlanRefused, match="2 of the 3 files.*67%.*30%.*--force"):
+    with pytest.raises(PlanRefused, match=r"2 of the 3 files.*67%.*30%.*--force"):
         publish_(store, releases, {"c.txt": "one"}, brake=0.3)
     assert releases.pointer().live == live
     assert publish_(store, releases, {"c.txt": "one"}, brake=0.3, force=True).live != live
@@ -143,7 +144,10 @@ def test_there_is_nothing_before_the_first(store, releases):
 # Killed at every step.
 
 
-class Stepping:
+_Any: Any = object
+
+
+class Stepping(_Any):  # type: ignore[misc]
     """Counts what is done to a target, and dies at one of the steps, in the middle of it."""
 
     at = step = 0
@@ -207,7 +211,9 @@ def test_a_deploy_killed_at_any_step_leaves_what_was_live_and_the_next_one_goes_
             publish_(store, releases, ONE)
         before = releases.pointer().live
         ended = killed_at(
-            step, lambda: SteppingFolder(root), lambda there: deploy(manifest, store, there, brake=1.0, workers=1)
+            step,
+            lambda root=root: SteppingFolder(root),
+            lambda there: deploy(manifest, store, there, brake=1.0, workers=1),
         )
         now = releases.pointer().live
         assert now in {before, manifest.id}
@@ -226,6 +232,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_no_half_file(tmp_path,
     manifest = build(store, ONE).manifest
     pid = os.fork()
     if pid == 0:
+
         def die(*args):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -252,7 +259,11 @@ def test_a_cleaning_killed_at_any_step_breaks_nothing_and_the_next_one_ends_it(t
             publish_(store, releases, contents)
         live = releases.pointer().live
         later = ManualClock(wall=clock.time() + 400 * DAY)
-        ended = killed_at(step, lambda: SteppingFolder(root), lambda there: gc(Releases(there.target, later), keep=1, grace=DAY))
+        ended = killed_at(
+            step,
+            lambda root=root: SteppingFolder(root),
+            lambda there, later=later: gc(Releases(there.target, later), keep=1, grace=DAY),
+        )
         assert releases.pointer().live == live
         assert whole(releases)
         for release in known(releases.target.listing()):
@@ -419,7 +430,7 @@ def test_a_full_disk_leaves_what_was_live(store, releases, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("noa_perf.cdn.targets.folder.write_whole", full)
-        with pytest.raises(TargetError, match="No space left.*with room"):
+        with pytest.raises(TargetError, match=r"No space left.*with room"):
             publish_(store, releases, TWO)
     assert releases.pointer().live == live
     assert whole(releases)
@@ -429,7 +440,7 @@ def test_a_full_disk_leaves_what_was_live(store, releases, monkeypatch):
 def test_a_broken_pointer_or_manifest_is_said_to_be_one(store, releases, text):
     live = publish_(store, releases, ONE).live
     (releases.target.root / FOLDER / f"{live}.json").write_text(text)
-    with pytest.raises(BadManifest, match="no manifest|version"):
+    with pytest.raises(BadManifest, match=r"no manifest|version"):
         releases.manifest(live)
     (releases.target.root / POINTER).write_text(text)
     with pytest.raises(BadManifest, match=r"live\.json.*delete it"):

@@ -46,9 +46,7 @@ def test_new_names_are_written_as_the_old_ones_were():
 
 def test_names_are_replaced_where_they_stand():
     references = [Reference(7, 8, "b", "url"), Reference(2, 3, "a", "url"), Reference(4, 5, "x", "url")]
-    assert rewrite("_ a x  b _", references, {"a": "AAA", "b": "B"}.get and (lambda each: {"a": "AA", "b": ""}.get(each.target))) == (
-        "_ AA x   _"
-    )
+    assert rewrite("_ a x  b _", references, lambda each: {"a": "AA", "b": ""}.get(each.target)) == ("_ AA x   _")
 
 
 def test_files_come_after_those_that_they_name():

@@ -78,7 +78,7 @@ def test_only_what_is_lacking_is_uploaded_and_back_is_one_move(store, releases, 
     assert publish_(store, releases, ONE).uploaded == 0
     done = publish_(store, releases, TWO)
     assert {each.name.partition(".")[0] for each in done.plan.uploads} == {"css/a", "d"}
-    calls = Counter()
+    calls: Counter[str] = Counter()
     client.meta.events.register("before-call.s3", lambda model, **rest: calls.update([model.name]))
     assert rollback(releases)[1] == one
     assert calls["PutObject"] == 1
@@ -96,7 +96,7 @@ def test_an_object_with_other_bytes_is_put_again(store, releases, client):
 def test_many_unchanged_files_cost_a_few_requests(store, releases, client):
     contents = {f"img/{place:04}.bin": str(place) for place in range(1_200)}
     publish_(store, releases, contents, workers=8)
-    calls = Counter()
+    calls: Counter[str] = Counter()
     client.meta.events.register("before-call.s3", lambda model, **rest: calls.update([model.name]))
     assert publish_(store, releases, contents).plan.idle
     assert calls == {"GetObject": 2, "ListObjectsV2": 2}
@@ -196,10 +196,12 @@ class Faults(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Between)
         self.behind = port
         self.choose = choose
-        self.seen = Counter()
+        self.seen: Counter[str] = Counter()
 
 
 class _Between(socketserver.StreamRequestHandler):
+    server: Faults
+
     def handle(self):
         while True:
             head = self._head()
@@ -212,7 +214,14 @@ class _Between(socketserver.StreamRequestHandler):
                 self.rfile.read(10)  # in the middle of what is uploaded
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+            length = next(
+                (
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length")
+                ),
+                0,
+            )
             if what:
                 if b"100-continue" in head.lower():
                     self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -220,7 +229,8 @@ class _Between(socketserver.StreamRequestHandler):
                 code, name = what.split()
                 body = f"<Error><Code>{name}</Code><Message>so it is</Message></Error>".encode()
                 self.wfile.write(
-                    f"HTTP/1.1 {code} X\r\nContent-Length: {len(body)}\r\nContent-Type: application/xml\r\n\r\n".encode() + body
+                    f"HTTP/1.1 {code} X\r\nContent-Length: {len(body)}\r\nContent-Type: application/xml\r\n\r\n".encode()
+                    + body
                 )
                 continue
             self._pass(head, length)

@@ -14,8 +14,8 @@ from noa_perf.cdn.exceptions import BadProvider, PurgeError
 from noa_perf.cdn.providers.base import Provider, chunks
 from noa_perf.cdn.secrets import Secret
 
-TOKEN_HEADER = "X-Purge-Token"
-TOKEN_VARIABLE = "NOA_PERF_VARNISH_TOKEN"
+TOKEN_HEADER = "X-Purge-Token"  # noqa: S105  its name
+TOKEN_VARIABLE = "NOA_PERF_VARNISH_TOKEN"  # noqa: S105  its name
 """The environment variable in which varnishd finds the token."""
 
 _TAGS_AT_ONCE = 50
@@ -61,7 +61,10 @@ class Varnish(Provider):
         for key, address in [("URL", self.url), *(("NODES", node) for node in self._options.nodes)]:
             parts = urlsplit(address)
             if parts.scheme not in {"http", "https"} or not parts.netloc:
-                yield f"{self._setting}[{key!r}] holds {address!r}.", "Write a scheme and a host: 'http://10.0.0.7:6081'."
+                yield (
+                    f"{self._setting}[{key!r}] holds {address!r}.",
+                    "Write a scheme and a host: 'http://10.0.0.7:6081'.",
+                )
         if not self._options.token:
             yield f"{self._setting} has no TOKEN.", "Give it one: 'env:NAME' or 'file:/path'; varnishd has the same."
 

@@ -81,5 +81,6 @@ class Target(ABC):
     def delete(self, names: Collection[str]) -> None:
         """Delete files; those that are gone already are no error."""
 
+    @abstractmethod
     def settle(self) -> None:
         """Return once what was written survives a loss of power."""

@@ -98,8 +98,8 @@ class Folder(Target):
             yield
         except OSError as error:
             raise TargetError(
-                f"{error.filename or self.root} cannot be {what} ({error.strerror or error}). STATIC_ROOT, or LOCATION in "
-                "the OPTIONS of STORAGES['staticfiles'], names a folder with room, which this process may write."
+                f"{error.filename or self.root} cannot be {what} ({error.strerror or error}). STATIC_ROOT, or LOCATION "
+                "in the OPTIONS of STORAGES['staticfiles'], names a folder with room, which this process may write."
             ) from error
 
 

@@ -99,6 +99,9 @@ class Bucket(Target):
                     first = f"{errors[0].get('Key')}: {errors[0].get('Code')}"
                     raise TargetError(f"{len(errors)} objects of {self.where} were not deleted ({first}).")
 
+    def settle(self) -> None:
+        """S3 answers a PUT once it is safe."""
+
     def _put_json(self, name: str, data: bytes, **more: Any) -> None:
         self._put(name, data, None, ContentType="application/json", CacheControl="no-cache", **more)
 
@@ -120,8 +123,8 @@ class Bucket(Target):
             raise TargetError(f"{self.where} cannot be {what}: {code}. {cure}") from error
         except (aws.BotoCoreError, aws.HTTPClientError, OSError) as error:
             raise TargetError(
-                f"{self.where} cannot be {what} ({type(error).__name__}: {error}). See the network, endpoint_url and the "
-                "credentials; nothing half-done is live, and running this again goes on."
+                f"{self.where} cannot be {what} ({type(error).__name__}: {error}). See the network, endpoint_url and "
+                "the credentials; nothing half-done is live, and running this again goes on."
             ) from error
 
 

@@ -60,7 +60,7 @@ def _uploaded(file: ImageFieldFile) -> _Facts:
         variants = [Shown(file.storage.url(each.name), each.type, each.width) for each in known.variants]
         return file.url, known.width, known.height, variants
     # Its size is known without opening it only where the model keeps it.
-    field = file.field
+    field: Any = file.field
     width = getattr(file.instance, field.width_field, None) if field.width_field else None
     height = getattr(file.instance, field.height_field, None) if field.height_field else None
     return file.url, width, height, ()

@@ -26,7 +26,10 @@ class Command(ReportCommand):
             **plan_rows(plan),
             "brake": brake,
             "purge": list(settings().purge),
-            "findings": [*findings_of(built), *([_braked(plan.share_removed, brake)] if plan.share_removed > brake else [])],
+            "findings": [
+                *findings_of(built),
+                *([_braked(plan.share_removed, brake)] if plan.share_removed > brake else []),
+            ],
         }
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
