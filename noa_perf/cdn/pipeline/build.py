@@ -24,7 +24,7 @@ T = TypeVar("T")
 DIGITS = 12
 """Hexadecimal digits of the hash in a name: 48 bits, as Django's own, so that WhiteNoise knows them as immutable."""
 
-_STEP = "1"
+_STEP = "2"
 """Raised when a step makes something else of the same input."""
 
 

@@ -224,13 +224,22 @@ def _animated(image: Image, data: bytes, formats: Sequence[str]) -> Processed | 
         return Processed(image.width, image.height, ())
     frames, durations = [], []
     for frame in ImageSequence.Iterator(image):
-        durations.append(int(frame.info.get("duration", 100)))
         frames.append(frame.convert("RGBA"))
+        durations.append(int(frame.info.get("duration", 100)))  # known once it is unpacked
+    if getattr(image, "default_image", False):  # for those who know no animated PNG
+        del frames[0], durations[0]
     file = io.BytesIO()
-    loop = int(image.info.get("loop", 1))  # GIF: absent is once; 0 is for ever, in both
     frames[0].save(
-        file, "webp", save_all=True, append_images=frames[1:], duration=durations, loop=loop,
+        file, "webp", save_all=True, append_images=frames[1:], duration=durations, loop=_plays(image),
         quality=FIXED["webp"], method=_METHOD,
     )  # fmt: skip
     made = Made("webp", image.width, image.height, file.getvalue())
     return Processed(image.width, image.height, (made,) if len(made.data) < len(data) else ())
+
+
+def _plays(image: Image) -> int:
+    """Return how often it is played; 0: for ever. A GIF says how often it is repeated, and nothing if it is not."""
+    loop = image.info.get("loop")
+    if image.format != "GIF":
+        return int(loop or 0)
+    return 1 if loop is None else int(loop) + 1 if loop else 0
