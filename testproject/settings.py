@@ -30,7 +30,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / ".demo" / "static"
+STATIC_ROOT = Path(os.environ.get("SHOP_STATIC", "") or BASE_DIR / ".demo" / "static")
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # Not strict: the shop also runs before anything was published.
@@ -59,7 +59,13 @@ INSTALLED_APPS = [
 if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
 
+SHOP_ASSETS = os.environ.get("SHOP_ASSETS", "")
+"""``plain`` serves static files by WhiteNoise as they are, ``published`` those of the live release; empty: not at all."""
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = SHOP_ASSETS == "plain"
+
 MIDDLEWARE = [
+    # Before all that may set a cookie.
+    "noa_perf.cdn.middleware.EdgeHeadersMiddleware",
     # Whatever takes a connection, it was for this request.
     "noa_perf.pool.middleware.PoolMiddleware",
     # Next, so that it sees the queries of all the others.
@@ -74,6 +80,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+if SHOP_ASSETS:
+    MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
 
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -152,6 +161,12 @@ SHOP_LIMITED = os.environ.get("SHOP_LIMITED", "1") == "1"
 SHOP_LIMITS = os.environ.get("SHOP_LIMITS", "")
 """A Redis in which all processes count together; without one each counts for itself."""
 NOA_PERF: dict[str, Any] = {
+    "CDN": {
+        "BUILD_DIR": str(BASE_DIR / ".demo" / "build"),
+        "IMAGE_WIDTHS": [640, 1200],
+        # Product images are drawn by a view, and are the same for everybody.
+        "HEADERS": {"/images/": {"MAX_AGE": 3_600, "S_MAXAGE": 86_400, "TAGS": ["images"]}},
+    },
     "RATELIMIT": {
         "ENABLED": SHOP_LIMITED,
         "STORAGE": SHOP_LIMITS,

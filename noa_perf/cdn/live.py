@@ -28,6 +28,7 @@ class Live:
         self._clock = clock
         self._lock = threading.Lock()
         self._manifest: Manifest | None = None
+        self._names: dict[str, str] = {}
         self._release = ""
         self._next = float("-inf")
         self._asking_pid = 0
@@ -39,6 +40,11 @@ class Live:
         if self._clock.monotonic() >= self._next:
             self._look()
         return self._manifest
+
+    def name(self, path: str) -> str | None:
+        """Return the name under which the live release has a file, or a variant of a picture; None if it has none."""
+        self.manifest()
+        return self._names.get(path)
 
     def _look(self) -> None:
         if self._manifest is None or not self._releases.target.remote:
@@ -62,7 +68,9 @@ class Live:
         try:
             release = self._releases.pointer().live
             if release != self._release:
-                self._manifest = self._releases.manifest(release) if release else None
+                manifest = self._releases.manifest(release) if release else None
+                self._names = manifest.names() if manifest else {}
+                self._manifest = manifest
                 self._release = release
             if self.failed:
                 logger.info("noa_perf.cdn: %s can be read again.", self._releases.target.where)

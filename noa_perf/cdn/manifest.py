@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from noa_perf.cdn.exceptions import BadManifest
 
 VERSION = 1
+
+_HASH = re.compile(r"\.[0-9a-f]{12}(?=\.[^./]+$)")
 
 SUFFIXES: Mapping[str, str] = {"br": ".br", "gzip": ".gz"}
 """What a compressed form adds to a name, by its Content-Encoding."""
@@ -82,6 +85,14 @@ class Manifest:
     """What is published, by name: each file of ``paths``, variants of pictures, source maps."""
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     """The images, by the path that ``{% picture %}`` is given."""
+
+    def names(self) -> dict[str, str]:
+        """Return the published name of each file by its path, and of each variant by its name without the hash.
+
+        So ``{% static "hero.jpg.480w.avif" %}`` links to a variant, and WhiteNoise knows its name as immutable.
+        """
+        variants = (each.name for picture in self.pictures.values() for each in picture.variants)
+        return {_HASH.sub("", name): name for name in variants} | dict(self.paths)
 
     @property
     def id(self) -> str:

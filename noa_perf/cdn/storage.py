@@ -74,9 +74,9 @@ class ReleaseMixin(_Base):
 
     def published(self, path: str) -> str | None:
         """Return the name under which the live release has a file; None where it is linked by its plain name."""
+        if name := self.live.name(path):
+            return name
         manifest = self.live.manifest()
-        if manifest is not None and path in manifest.paths:
-            return manifest.paths[path]
         if not self.manifest_strict or path.endswith("/") or (manifest is None and self.live.failed):
             return None
         if manifest is None:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import report
+from .assets import assets
 from .children import ROOT, DemoError
 from .phases import Phase, compare, measure
 from .pooling import pooling
@@ -56,13 +57,15 @@ def _run(options: argparse.Namespace, run: Path) -> None:
         compare(before, mended, workload.measured)
     facts = page.facts(options.scale, options.seed, workload)
     attacked = siege(seeded, run, workload)
-    kept = page.keep(page.html(before, after, cached, attacked, facts), run, options.folder)
+    files = assets(seeded, run)
+    kept = page.keep(page.html(before, after, cached, attacked, files, facts), run, options.folder)
     if options.format == "json":
         figures = (before.figures, after.figures, cached.figures)
-        print(report.as_json(*figures, attacked.as_dict(), before.findings))
+        print(report.as_json(*figures, attacked.as_dict(), files.as_dict(), before.findings))
     else:
         _print(before, after, cached, options.findings)
         print("\n" + as_table(attacked))
+        print("\n" + files.as_table())
     print(f"\nThe same as a page: {kept}", file=sys.stderr if options.format == "json" else sys.stdout, flush=True)
     if options.serve:
         serve(seeded, run, workload)

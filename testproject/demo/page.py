@@ -16,6 +16,7 @@ from django.template import Context, Engine
 import noa_perf
 
 from . import report
+from .assets import Assets
 from .phases import Phase
 from .siege import Siege
 
@@ -42,7 +43,7 @@ def facts(scale: float, seed: int, workload: Workload) -> dict[str, str]:
     }
 
 
-def html(before: Phase, after: Phase, cached: Phase, attacked: Siege, facts: dict[str, str]) -> str:
+def html(before: Phase, after: Phase, cached: Phase, attacked: Siege, assets: Assets, facts: dict[str, str]) -> str:
     """Return the page; it needs no other file, no network and no script."""
     dearest = max((finding["ms"] for finding in before.findings), default=0.0)
     context = {
@@ -52,6 +53,7 @@ def html(before: Phase, after: Phase, cached: Phase, attacked: Siege, facts: dic
         "faster": report.change(report.ROWS[0], before.figures, after.figures),
         "saved": report.saved(after.figures, cached.figures),
         "attacked": {"title": attacked.title, "rows": attacked.rows},
+        "assets": {"title": assets.title, "rows": assets.rows},
         "facts": facts,
     }
     # Escapes all that it fills in.

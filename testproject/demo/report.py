@@ -86,10 +86,11 @@ def as_json(
     after: dict[str, Any],
     cached: dict[str, Any],
     abuse: dict[str, Any],
+    assets: dict[str, Any],
     findings: list[dict[str, Any]],
 ) -> str:
     """Return all that the demo found, for a program."""
-    told = {"before": before, "after": after, "cached": cached, "abuse": abuse, "findings": findings}
+    told = {"before": before, "after": after, "cached": cached, "abuse": abuse, "assets": assets, "findings": findings}
     return json.dumps(told, indent=2)
 
 

@@ -1,6 +1,7 @@
 """Serve one twin of the shop on a copy of the seeded database, and answer commands on stdin.
 
-A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited]``, or
+A child of the demo: ``python -m testproject.demo.server SEEDED COPY as_is|mended [dashboard|cached|limited|plain|
+published:FOLDER]`` (the last two serve static files: as they are, or as they were published in a folder), or
 ``ADDRESS "" mended fresh|kept|pooled`` for the way to connect to a PostgreSQL, which is used as it is.
 Each command is a line, each answer a line of JSON. When stdin closes, because the demo ended or died, the server stops
 and removes its copy.
@@ -32,6 +33,8 @@ def main(seeded: Path | str, copy: Path, twin: str, more: str = "") -> None:
     os.environ["SHOP_DASHBOARD"] = "1" if more == "dashboard" else "0"
     os.environ["SHOP_CACHED"] = "1" if more == "cached" else "0"
     os.environ["SHOP_LIMITED"] = "1" if more in {"limited", "dashboard"} else "0"
+    assets, _, folder = more.partition(":")
+    os.environ |= {"SHOP_ASSETS": assets if assets in {"plain", "published"} else "", "SHOP_STATIC": folder}
     os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"  # whatever else the caller works on
     if more in WAYS:
         os.environ |= {"SHOP_DATABASE": str(seeded), "SHOP_CONNECTIONS": more}

@@ -23,6 +23,7 @@ from noa_perf.cdn.live import Live
 from noa_perf.cdn.releases import POINTER, Releases
 from noa_perf.cdn.targets.folder import Folder
 from noa_perf.core.clock import ManualClock
+from tests.cdn.files import photo
 from tests.cdn.site import BACKEND, site, write
 
 FILES = {
@@ -140,6 +141,19 @@ def test_beside_whitenoise(tmp_path):
         assert headers["Content-Encoding"] == "br"
         assert "Accept-Encoding" in headers["Vary"]
         assert "sandbox" in headers["Content-Security-Policy"]
+        answer.file.close()
+
+
+def test_variants_have_plain_names_too_and_whitenoise_knows_them_as_immutable(tmp_path):
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    with site(tmp_path, {"hero.jpg": photo(120, 80)}, cdn={"IMAGE_WIDTHS": [60]}):
+        run("cdn_deploy")
+        address = linked("hero.jpg.60w.webp")
+        assert re.fullmatch(r"/static/hero\.jpg\.60w\.[0-9a-f]{12}\.webp", address)
+        served = WhiteNoiseMiddleware(lambda request: None)
+        answer = served.files[address].get_response("GET", {})
+        assert "immutable" in dict(answer.headers)["Cache-Control"]
         answer.file.close()
 
 

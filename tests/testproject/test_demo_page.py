@@ -12,6 +12,7 @@ import pytest
 from noa_perf.core.findings import Finding, Place
 from testproject.demo import page, report
 from testproject.demo.phases import Phase
+from testproject.demo.assets import Assets, Site, Visit
 from testproject.demo.siege import Siege
 
 TOTALS = {"requests": 4, "queries": 4_210, "execute_ms": 8.0, "fetch_ms": 4.0}
@@ -19,6 +20,8 @@ CACHE = {"hits": 3, "misses": 1}
 HOSTILE = "<script>alert('1')</script> & \"]]>\x00\x1b\ud800"
 CROWD = {"p50_ms": 40.0, "p95_ms": 1_234.0, "abuser_per_second": 200.0, "abuser_refused": 0.97}
 SIEGE = Siege(alone=CROWD, unlimited=CROWD, limited=CROWD)
+VISIT = Visit(requests=5, bytes=155_569, origin=5)
+ASSETS = Assets(Site(VISIT, VISIT), Site(VISIT, Visit()))
 FACTS = {"Software": "Django 5.2", "Machine": "2 cores"}
 
 
@@ -34,7 +37,7 @@ def _finding(**changed: Any) -> dict[str, Any]:
 
 
 def _html(*findings: dict[str, Any], facts: dict[str, str] = FACTS) -> str:
-    return page.html(_phase(list(findings)), _phase([], queries=8), _phase([], queries=4), SIEGE, facts)
+    return page.html(_phase(list(findings)), _phase([], queries=8), _phase([], queries=4), SIEGE, ASSETS, facts)
 
 
 def _text(html: str) -> str:
