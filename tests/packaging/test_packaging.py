@@ -18,8 +18,10 @@ CONSTRAINTS = ROOT / "constraints"
 
 pytestmark = pytest.mark.slow
 
-# Runs inside the empty environment: a site with noa_perf's app and nothing else of ours.
+# Runs inside the empty environment: a site with noa_perf's apps that need nothing beside Django.
 SITE = """
+import io
+import json
 import sys
 from pathlib import Path
 
@@ -32,12 +34,21 @@ import noa_perf
 assert Path(noa_perf.__file__).is_relative_to(sys.prefix), noa_perf.__file__
 settings.configure(
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "noa_perf.optimizer"],
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.staticfiles",
+                    "noa_perf.optimizer", "noa_perf.cdn"],
     MIDDLEWARE=["noa_perf.optimizer.middleware.QueryMonitorMiddleware"],
     ROOT_URLCONF="site_urls",
+    STATIC_URL="/static/",
+    STATIC_ROOT=str(Path("published").resolve()),
+    STATICFILES_DIRS=[str(Path("assets").resolve())],
+    STORAGES={"staticfiles": {"BACKEND": "noa_perf.cdn.storage.ReleaseStaticFilesStorage"}},
+    BASE_DIR=str(Path.cwd()),
 )
 sys.modules["site_urls"] = type(sys)("site_urls")
 sys.modules["site_urls"].urlpatterns = []
+Path("assets").mkdir()
+Path("assets/app.css").write_text("a { background: url(b.svg) }" * 40)
+Path("assets/b.svg").write_text("<svg/>")
 django.setup()
 call_command("check", fail_level="WARNING")
 call_command("migrate", verbosity=0)
@@ -48,6 +59,18 @@ from django.test.utils import setup_test_environment
 
 setup_test_environment()
 assert Client().get("/nothing-here/").status_code == 404
+
+from django.templatetags.static import static
+
+out = io.StringIO()
+call_command("cdn_build", "--format", "json", stdout=out)
+# Nothing makes small, and brotli is not there: gzip and names by content need no package.
+assert len(json.loads(out.getvalue())["without"]) == 4, out.getvalue()
+call_command("cdn_deploy", stdout=io.StringIO())
+assert Path("published", static("app.css").removeprefix("/static/") + ".gz").exists()
+vcl = io.StringIO()
+call_command("cdn_edge_config", "varnish", stdout=vcl)
+assert "vcl_recv" in vcl.getvalue()
 print(*sorted(name for name, app in get_commands().items() if app.startswith("noa_perf")))
 """
 
@@ -105,8 +128,8 @@ def test_installs_into_an_empty_environment(kind: str, distributions: dict[str, 
         "{}.{}".format(*django.VERSION[:2])
     )
     commands = run(python, "-c", SITE, cwd=tmp_path).splitlines()[-1].split()
-    here = ROOT / "noa_perf" / "optimizer" / "management" / "commands"
-    assert set(commands) == {path.stem for path in here.glob("[a-z]*.py")}
+    apps = [ROOT / "noa_perf" / app / "management" / "commands" for app in ("optimizer", "cdn")]
+    assert set(commands) == {path.stem for here in apps for path in here.glob("[a-z]*.py")}
 
 
 def test_the_package_needs_no_development_dependency(distributions: dict[str, Path]) -> None:

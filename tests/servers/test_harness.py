@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import pwd
 import re
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,12 +27,15 @@ import redis as driver
 from tests.servers import base, sweep
 from tests.servers.base import MissingServer, Server, Watchdog
 from tests.servers.mariadb import Mariadb
+from tests.servers.node import Node
 from tests.servers.pgbouncer import Pgbouncer
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.redis import Redis, RedisCluster, RedisSentinel, caught_up
 from tests.servers.registry import get
+from tests.servers.s3 import S3
 from tests.servers.sweep import processes_in
+from tests.servers.varnish import Varnish
 
 pytestmark = pytest.mark.server
 
@@ -528,6 +534,51 @@ def test_it_needs_no_root(place, name):
     with run_of(name, place, python, **how) as (_, folder):
         assert folder.stat().st_uid == nobody.pw_uid
     assert_gone(folder)
+
+
+def test_an_endpoint_of_s3_keeps_what_it_is_given():
+    client = get(S3).client()
+    client.create_bucket(Bucket="harness")
+    client.put_object(Bucket="harness", Key="a", Body=b"1")
+    assert client.get_object(Bucket="harness", Key="a")["Body"].read() == b"1"
+    # Releases move their pointer by this, so the endpoint has to know it.
+    with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed|412"):
+        client.put_object(Bucket="harness", Key="a", Body=b"2", IfNoneMatch="*")
+
+
+def test_varnish_asks_the_origin_that_it_is_put_before():
+    varnish = get(Varnish)
+    for text in (b"one", b"two"):
+
+        class Origin(http.server.BaseHTTPRequestHandler):
+            answer = text
+
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(self.answer)))
+                self.end_headers()
+                self.wfile.write(self.answer)
+
+            def log_message(self, *args):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin) as origin:
+            threading.Thread(target=origin.serve_forever, daemon=True).start()
+            varnish.put_before(f"http://127.0.0.1:{origin.server_address[1]}")
+            with urllib.request.urlopen(varnish.urls()["varnish"], timeout=base.READY_WITHIN) as answer:
+                assert answer.read() == text
+            origin.shutdown()
+
+
+def test_node_runs_what_npm_brought(tmp_path):
+    node = get(Node)
+    script = tmp_path / "a.js"
+    script.write_text("console.log(require('lodash').sum([1, 2]))")
+    (tmp_path / "node_modules").symlink_to(node.packages())
+    assert node.run_script(script) == "3\n"
+    script.write_text("throw new Error('as it should')")
+    with pytest.raises(AssertionError, match="as it should"):
+        node.run_script(script)
 
 
 def test_a_missing_program_names_the_package():

@@ -36,7 +36,7 @@ def _brotli(data: bytes) -> bytes:
 
 def _gzip(data: bytes, zopfli: bool) -> bytes:
     if zopfli:
-        import zopfli.gzip
+        from zopfli import gzip as better
 
-        return bytes(zopfli.gzip.compress(data))
+        return bytes(better.compress(data))
     return gzip.compress(data, 9, mtime=0)  # a time in it would make each build another

@@ -196,12 +196,13 @@ def similarity(picture: Image, data: bytes) -> float:
     """Return the structural similarity (SSIM, Wang et al. 2004, of brightness) of a picture and a file: 1 is equal."""
     import numpy as np
     from PIL import Image
-    from skimage.metrics import structural_similarity
+    from skimage import metrics
 
     with Image.open(io.BytesIO(data)) as image:
         other = _on_grey(image.convert("RGBA") if image.mode in {"RGBA", "P", "LA"} else image.convert("RGB"))
     one, two = (np.asarray(each.convert("L"), dtype=np.float32) for each in (picture, other))
-    return float(structural_similarity(one, two, data_range=255.0))
+    compare: Callable[..., Any] = metrics.structural_similarity  # it has no types
+    return float(compare(one, two, data_range=255.0))
 
 
 def _winning(made: Iterable[Made], original: int) -> list[Made]:

@@ -37,4 +37,5 @@ class Command(ReportCommand):
         done = "would be deleted" if report["dry_run"] else "deleted"
         files = said(len(report["files"]), "file", "files")
         of = said(len(report["releases"]), "release", "releases")
-        self.stdout.write(f"{files} ({report['bytes']:,} bytes) of {of} {done}.")
+        size = said(report["bytes"], "byte", "bytes")
+        self.stdout.write(f"{files} ({size}) of {of} {done}.")
