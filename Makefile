@@ -13,6 +13,7 @@ ARGS ?=
 VENV := .venv
 LINT := .venvs/lint
 DOCS := .venvs/docs
+CONFORMANCE := .venvs/conformance
 BENCH := .venvs/bench-$(notdir $(PYTHON))
 READY := .ready-1
 INPUTS := pyproject.toml noa_perf/__init__.py constraints/build.txt
@@ -77,7 +78,9 @@ ifeq ($(filter $(ONLY),$(SUITES)),)
 	@$(if $(ONLY),echo "There is none called $(ONLY)." >&2; exit 2,echo "Run one with make conformance ONLY=<name>." >&2)
 else
 	@$(MAKE) $(VENV)/$(READY)
-	@$(VENV)/bin/python -m tests.conformance.$(ONLY) $(ARGS)
+	@$(VENV)/bin/python -m tests.servers.install
+	@$(MAKE) $(CONFORMANCE)/$(READY)
+	@$(CONFORMANCE)/bin/python -m tests.conformance.$(ONLY) $(ARGS)
 endif
 
 docs: $(DOCS)/$(READY) ## build the documentation; a warning is an error
@@ -94,6 +97,10 @@ clean: ## remove environments and everything built
 
 $(VENV)/$(READY): $(INPUTS) constraints/py311-django52.txt Makefile
 	$(call environment,$(VENV),-e . --group dev,constraints/py311-django52.txt)
+
+# MariaDB's driver is built from source: its compiler and headers come with the servers.
+$(CONFORMANCE)/$(READY): $(INPUTS) constraints/py311-django52.txt Makefile
+	$(call environment,$(CONFORMANCE),-e . --group dev --group mysql,constraints/py311-django52.txt)
 
 $(LINT)/$(READY): $(INPUTS) constraints/lint.txt Makefile
 	$(call environment,$(LINT),-e . --group lint,constraints/lint.txt)
