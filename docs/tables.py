@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import importlib
@@ -58,7 +59,8 @@ def settings() -> dict[str, Rows]:
         "CACHE_BREAKER": BreakerOptions,
         "POOL_OPTIONS": PoolOptions,
     }
-    return sections | {name: [*section_rows(cls, str)] for name, cls in options.items()} | rate_limits()
+    tables = {name: [*section_rows(cls, str)] for name, cls in options.items()}
+    return sections | tables | rate_limits() | edges()
 
 
 def rate_limits() -> dict[str, Rows]:
@@ -69,6 +71,25 @@ def rate_limits() -> dict[str, Rows]:
 
     classes = {"POLICY": Policy, "POLICY_MATCH": Match, "POLICY_LIMITS": Limit, "ABUSE_RULE": AbuseRule}
     return {name: [*section_rows(cls, str)] for name, cls in classes.items()}
+
+
+def edges() -> dict[str, Rows]:
+    """Return a table of keys for what HEADERS may hold, and for the entry of each provider in PROVIDERS."""
+    from noa_perf.cdn.headers import PagePolicy
+
+    entries = {f"PROVIDER_{cls.__name__.upper()}": [*section_rows(cls.options)] for cls in providers()}
+    return {"PAGE_POLICY": [*section_rows(PagePolicy)]} | entries
+
+
+def providers() -> Iterator[Any]:
+    """Yield each provider that the CDN app has."""
+    from noa_perf.cdn.providers.base import Provider
+
+    for path in sorted(PACKAGE.glob("cdn/providers/[a-z]*.py")):
+        module = importlib.import_module(f"noa_perf.cdn.providers.{path.stem}")
+        for one in vars(module).values():
+            if inspect.isclass(one) and issubclass(one, Provider) and not inspect.isabstract(one):
+                yield one
 
 
 # Fields that are no keys of a dict in the settings.
@@ -131,13 +152,14 @@ def option_rows(command: BaseCommand, name: str) -> Iterator[list[str]]:
     for action in command.create_parser("manage.py", name)._actions:
         if action.dest not in shared:
             written = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.dest}`"
-            values = f" one of {', '.join(f'`{each}`' for each in action.choices)};" if action.choices else ""
-            yield [written, f"`{action.default}`", f"{values} {_text(action.help)}".strip()]
+            values = f"one of {', '.join(f'`{each}`' for each in action.choices)}" if action.choices else ""
+            meaning = "; ".join(filter(None, [values, _text(action)]))
+            yield [written, f"`{action.default}`", meaning]
 
 
-def _text(words: str | None) -> str:
-    """Return a help text as Markdown, in which `<hash>` would be a tag of HTML."""
-    return (words or "").replace("<", "&lt;")
+def _text(action: argparse.Action) -> str:
+    """Return an option's help as Markdown, in which `<hash>` would be a tag of HTML."""
+    return (action.help or "").replace("%(default)s", str(action.default)).replace("<", "&lt;")
 
 
 def checks() -> dict[str, Rows]:

@@ -51,13 +51,14 @@ class CdnSettings:
     keep_releases: int = bounded(5, least=1)
     """Releases that ``cdn_gc`` keeps, the live one included."""
     grace: float = bounded(7 * 86_400.0, least=0)
-    """Seconds for which ``cdn_gc`` keeps what nothing names: pages in caches and open tabs ask for it still."""
+    """Seconds for which ``cdn_gc`` keeps a release that is no longer live: pages in caches and open tabs ask for its
+    files."""
     brake: float = bounded(0.3, least=0, most=1)
     """The part of a release's files above which removing them needs ``--force``."""
     purge: tuple[str, ...] = ()
     """Tags that are purged at all providers when another release goes live: those of pages that link to assets."""
     headers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Cache headers of pages by path, and of assets by type; see "Headers"."""
+    """Cache headers of pages, by the beginning of their path; see "Headers"."""
     providers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The edges, by name: ``{"BACKEND": dotted path, ...}``; see "Providers"."""
 

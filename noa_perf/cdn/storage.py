@@ -118,6 +118,6 @@ class ReleaseStaticFilesStorage(ReleaseMixin, StaticFilesStorage):
         """Return the folder."""
         if not self.location:
             raise ImproperlyConfigured(
-                "Releases need a folder: set STATIC_ROOT, or LOCATION in the OPTIONS of STORAGES['staticfiles']."
+                "Releases need a folder: set STATIC_ROOT, or location in the OPTIONS of STORAGES['staticfiles']."
             )
         return Folder(Path(self.location))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -27,6 +28,34 @@ def test_every_check_id_in_the_code_is_declared() -> None:
         used = set(re.findall(r'\{LABEL\}\.([EWI]\d{3})"', path.read_text()))
         module = importlib.import_module(f"noa_perf.{path.parent.name}.checks")
         assert used <= set(getattr(module, "CHECKS", ())), path
+
+
+def test_every_kind_of_the_cdn_is_listed() -> None:
+    from noa_perf.cdn.management.commands import cdn_verify
+
+    written = {
+        kind for path in tables.PACKAGE.glob("cdn/**/*.py") for kind in re.findall(r'kind="(\w+)"', path.read_text())
+    }
+    page = (tables.REFERENCE / "findings.md").read_text().partition("## Of assets")[2]
+    assert set(re.findall(r"^\| `(\w+)` ", page, re.MULTILINE)) == written | set(cdn_verify._CURES)
+
+
+def test_every_option_of_a_storage_of_releases_is_listed() -> None:
+    from noa_perf.cdn.storage import ReleaseMixin
+
+    named = {
+        f"`{each.name}` | `{each.annotation}` | `{each.default}`"
+        for each in inspect.signature(ReleaseMixin).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
+    }
+    page = (tables.REFERENCE / "settings.md").read_text().partition("## `STORAGES")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| (`\w+` \| `\w+` \| `[\w.]+`) ", page, re.MULTILINE)) == named
+
+
+def test_every_provider_has_a_table_of_its_own() -> None:
+    found = [cls.__name__ for cls in tables.providers()]
+    files = {path.stem for path in tables.PACKAGE.glob("cdn/providers/[a-z]*.py")} - {"base"}
+    assert {name.lower() for name in found} == files
 
 
 def test_each_check_id_has_one_meaning() -> None:

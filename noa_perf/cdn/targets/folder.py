@@ -98,7 +98,7 @@ class Folder(Target):
             yield
         except OSError as error:
             raise TargetError(
-                f"{error.filename or self.root} cannot be {what} ({error.strerror or error}). STATIC_ROOT, or LOCATION "
+                f"{error.filename or self.root} cannot be {what} ({error.strerror or error}). STATIC_ROOT, or location "
                 "in the OPTIONS of STORAGES['staticfiles'], names a folder with room, which this process may write."
             ) from error
 
