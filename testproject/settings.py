@@ -60,7 +60,7 @@ if os.environ.get("SHOP_DASHBOARD") == "1":
     INSTALLED_APPS += ["noa_perf.metrics", "noa_perf.dashboard"]
 
 SHOP_ASSETS = os.environ.get("SHOP_ASSETS", "")
-"""``plain`` serves static files by WhiteNoise as they are, ``published`` those of the live release; empty: not at all."""
+"""``plain``: static files are served by WhiteNoise as they are; ``published``: the live release; empty: not at all."""
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = SHOP_ASSETS == "plain"
 
 MIDDLEWARE = [
@@ -81,8 +81,12 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+WHITENOISES = {
+    "plain": "whitenoise.middleware.WhiteNoiseMiddleware",
+    "published": "noa_perf.cdn.whitenoise.ReleaseWhiteNoiseMiddleware",
+}
 if SHOP_ASSETS:
-    MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
+    MIDDLEWARE.insert(1, WHITENOISES[SHOP_ASSETS])
 
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -188,7 +192,7 @@ NOA_PERF: dict[str, Any] = {
             "deaf": {"statuses": [429], "maxretry": 200, "findtime": "1m", "bantime": "2m"},
             "trap": {"paths": ["/wp-login.php", "/.env"], "maxretry": 1, "bantime": "1h"},
         },
-    }
+    },
 }
 
 REST_FRAMEWORK = {

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
 from django.db import models, router, transaction
 from django.db.models.fields.files import ImageFieldFile
 from django.utils.module_loading import import_string
@@ -143,11 +144,16 @@ class PictureField(models.ImageField):
         if made is None:
             return {"of": file.name}
         variants = [
-            [file.storage.save(_beside(name, each), ContentFile(each.data)), images.TYPES[each.format],
+            [_saved(file.storage, _beside(name, each), each.data), images.TYPES[each.format],
              each.width, each.height, len(each.data)]
             for each in made.variants
         ]  # fmt: skip
         return {"of": file.name, "width": made.width, "height": made.height, "variants": variants}
+
+
+def _saved(storage: Storage, name: str, data: bytes) -> str:
+    """Keep a variant, unless it is there: its name hashes its content."""
+    return name if storage.exists(name) else storage.save(name, ContentFile(data))
 
 
 def _beside(name: str, made: images.Made) -> str:

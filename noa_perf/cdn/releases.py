@@ -126,10 +126,13 @@ class Releases:
         return self._clock.time()
 
     def _replace(self, pointer: Pointer) -> Pointer:
+        moved = replace(pointer, serial=pointer.serial + 1)
         try:
-            moved = replace(pointer, serial=pointer.serial + 1)
             self.target.replace(POINTER, moved.to_json(), pointer.token)
         except Moved as error:
+            now = self.pointer()
+            if now.to_json() == moved.to_json():
+                return now  # it was done, the answer was lost, and the driver asked again
             raise DeployConflict(
                 f"Somebody else has published to {self.target.where}, rolled back or cleaned up since this began; "
                 "nothing of this is live. Look at cdn_releases, and run it again."

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.exceptions import ImproperlyConfigured
 
 from noa_perf.cdn import publish
 from noa_perf.cdn.building import Progress, silent, store
@@ -34,8 +35,14 @@ def storage() -> ReleaseMixin:
 
 
 def releases() -> Releases:
-    """Return the releases of ``STORAGES["staticfiles"]``."""
-    return storage().releases
+    """Return the releases of ``STORAGES["staticfiles"]``.
+
+    Raises :class:`~noa_perf.cdn.exceptions.TargetError` where it holds none, or has no place for them.
+    """
+    try:
+        return storage().releases
+    except ImproperlyConfigured as error:
+        raise TargetError(str(error)) from error
 
 
 def plan(manifest: Manifest) -> Plan:

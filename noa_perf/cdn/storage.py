@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,19 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from django.conf import settings as django_settings
 from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 
-from noa_perf.cdn import building, publish
+from noa_perf.cdn import building, publish, purging
 from noa_perf.cdn.conf import settings
+from noa_perf.cdn.exceptions import CdnError
 from noa_perf.cdn.live import Live
 from noa_perf.cdn.manifest import Picture
 from noa_perf.cdn.pipeline.sources import stored
 from noa_perf.cdn.releases import Releases
 from noa_perf.cdn.targets.base import Target
 from noa_perf.cdn.targets.folder import Folder
+
+logger = logging.getLogger("noa_perf.cdn")
 
 if TYPE_CHECKING:
     from django.core.files.storage import Storage as _Base
@@ -100,8 +105,15 @@ class ReleaseMixin(_Base):
         if dry_run or not paths:
             return
         own = settings()
-        built = building.build(sources=stored(paths))
-        publish.deploy(built.manifest, building.store(), self.releases, brake=own.brake, workers=own.workers)
+        try:
+            built = building.build(sources=stored(paths))
+            done = publish.deploy(built.manifest, building.store(), self.releases, brake=own.brake, workers=own.workers)
+        except CdnError as error:
+            raise CommandError(f"{error} The files are collected; nothing of them is live.", returncode=2) from error
+        for each in built.missing:
+            logger.warning("noa_perf.cdn: %s names %r, and no finder finds it.", each.source, each.target)
+        if done.live != done.plan.live:
+            purging.after_release()
         for path, name in sorted(built.manifest.paths.items()):
             yield path, name, True
 

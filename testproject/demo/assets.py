@@ -31,7 +31,10 @@ ROUNDS = 7
 """Loads in the browser, of which the median counts."""
 LATENCY, SPEED = 150, 1.6
 """The line that the browser has: milliseconds there and back, and megabits a second. What Lighthouse calls slow 4G."""
-WITHOUT = "(Varnish and Chromium are not installed: make test, as root, installs them. Nothing was loaded through an edge.)"
+WITHOUT = (
+    "(Varnish and Chromium are not both installed, so nothing was loaded through an edge: make test, as root, installs "
+    "them.)"
+)
 
 
 @dataclass(slots=True)
@@ -71,7 +74,7 @@ class Assets:
     @property
     def title(self) -> str:
         """What was done, in a sentence."""
-        return "The front page's files (style sheet, scripts, the picture on top), as they are and published by cdn_deploy:"
+        return "The front page's style sheet, scripts and picture, as they are and published by cdn_deploy:"
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:

@@ -204,6 +204,21 @@ def test_a_worker_processes_once_the_transaction_is_committed(media, picture_byt
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_task_is_sent_and_run_by_celery(media, picture_bytes):
+    """By Celery's own way from a call to its message and the task's arguments, without a broker between."""
+    from celery import current_app
+
+    before = current_app.conf.task_always_eager
+    current_app.conf.task_always_eager = True
+    try:
+        saved = Photo.objects.create(later=ContentFile(picture_bytes, "a.jpg"))
+    finally:
+        current_app.conf.task_always_eager = before
+    assert Photo.objects.get(pk=saved.pk).later_variants["width"] == 360
+    assert "noa_perf.cdn.process_picture" in current_app.tasks
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_a_broker_it_is_processed_at_once(media, monkeypatch, caplog):
     def dead(*arguments):
         raise OSError("no broker")
@@ -213,6 +228,15 @@ def test_without_a_broker_it_is_processed_at_once(media, monkeypatch, caplog):
     saved = Photo.objects.create(later=ContentFile(photo(60, 40), "a.jpg"))
     assert Photo.objects.get(pk=saved.pk).later_variants["width"] == 60
     assert "no broker" in caplog.text
+
+
+@pytest.mark.django_db
+def test_processing_again_keeps_no_second_copy(media, picture_bytes):
+    saved = Photo.objects.create(image=ContentFile(picture_bytes, "a.jpg"))
+    files = sorted(path.name for path in media.rglob("*") if path.is_file())
+    Photo._meta.get_field("image").process(saved)
+    assert sorted(path.name for path in media.rglob("*") if path.is_file()) == files
+    assert Photo.objects.get().variants == saved.variants
 
 
 @pytest.mark.django_db

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.template import Context, Template
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 
 from noa_perf.cdn import service
 from noa_perf.cdn.exceptions import TargetError
@@ -22,6 +22,7 @@ from noa_perf.cdn.headers import for_whitenoise
 from noa_perf.cdn.live import Live
 from noa_perf.cdn.releases import POINTER, Releases
 from noa_perf.cdn.targets.folder import Folder
+from noa_perf.cdn.whitenoise import ReleaseWhiteNoiseMiddleware
 from noa_perf.core.clock import ManualClock
 from tests.cdn.files import photo
 from tests.cdn.site import BACKEND, site, write
@@ -155,6 +156,60 @@ def test_variants_have_plain_names_too_and_whitenoise_knows_them_as_immutable(tm
         answer = served.files[address].get_response("GET", {})
         assert "immutable" in dict(answer.headers)["Cache-Control"]
         answer.file.close()
+
+
+@pytest.mark.django_db  # closing an answer ends a request
+def test_whitenoise_serves_what_went_live_since_it_was_started(tmp_path):
+    with site(tmp_path, FILES | {"LICENSE": "free"}) as root:
+        run("cdn_deploy")
+        served = ReleaseWhiteNoiseMiddleware(lambda request: None)
+        first = linked("css/app.css")
+        newer = "".join(f".c{place} {{ width: {place}px }}\n" for place in range(60))
+        write(tmp_path / "assets", {"css/app.css": newer})
+        run("cdn_deploy")
+        second = linked("css/app.css")
+        for address in (first, second, linked("LICENSE")):
+            answer = served(RequestFactory().get(address, HTTP_ACCEPT_ENCODING="br"))
+            assert answer.status_code == 200
+            assert "immutable" in answer["Cache-Control"]
+            answer.close()
+        answer = served(RequestFactory().get(second, HTTP_ACCEPT_ENCODING="gzip"))
+        assert answer["Content-Encoding"] == "gzip"
+        answer.close()
+        answer = served(RequestFactory().get(linked("img/a.svg")))
+        assert "sandbox" in answer["Content-Security-Policy"]
+        answer.close()
+        # Nothing outside, and nothing that is not there.
+        (tmp_path / "secret.0123456789ab.txt").write_text("no")
+        for path in (
+            "/static/../secret.0123456789ab.txt",
+            "/static/no.0123456789ab.css",
+            "/elsewhere/a.0123456789ab.css",
+        ):
+            request = RequestFactory().get("/")
+            request.path_info = path
+            assert served(request) is None
+        assert root.exists()
+
+
+def test_collectstatic_says_what_is_wrong_and_ends_with_2(tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    with site(tmp_path, FILES | {"bad.css": "a { background: url(gone.png) }"}):
+        run("collectstatic", interactive=False)
+        assert "bad.css names 'gone.png'" in caplog.text
+        for path in FILES:
+            (tmp_path / "assets" / path).unlink()
+        with pytest.raises(CommandError, match="3 of the 4 files") as error:
+            run("collectstatic", interactive=False)
+        assert error.value.returncode == 2
+
+
+def test_commands_without_static_root_end_with_2(tmp_path):
+    with site(tmp_path, FILES), override_settings(STATIC_ROOT=None):
+        for command in ("cdn_deploy", "cdn_releases", "cdn_gc"):
+            with pytest.raises(CommandError, match="STATIC_ROOT") as error:
+                run(command)
+            assert error.value.returncode == 2
 
 
 # Following the pointer.

@@ -542,7 +542,7 @@ def test_an_endpoint_of_s3_keeps_what_it_is_given():
     client.put_object(Bucket="harness", Key="a", Body=b"1")
     assert client.get_object(Bucket="harness", Key="a")["Body"].read() == b"1"
     # Releases move their pointer by this, so the endpoint has to know it.
-    with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed|412"):
+    with pytest.raises(client.exceptions.ClientError, match=r"PreconditionFailed|412"):
         client.put_object(Bucket="harness", Key="a", Body=b"2", IfNoneMatch="*")
 
 

@@ -7,8 +7,10 @@ from testproject.demo.assets import Assets, Site, Visit
 
 PAGE = """
 <link rel="icon" href="data:,"><link rel="stylesheet" href="/static/a.css"><script type="module" src="/static/b.js">
-</script><picture><source type="image/avif" srcset="/static/c.640.avif 640w, /static/c.1200.avif 1200w" sizes="50vw">
-<source type="image/webp" srcset="/static/c.webp 640w"><img src="/static/c.jpg" alt=""></picture><img src="/static/d.png">
+</script><picture>
+<source type="image/avif" srcset="/static/c.640.avif 640w, /static/c.1200.avif 1200w" sizes="50vw">
+<source type="image/webp" srcset="/static/c.webp 640w"><img src="/static/c.jpg" alt=""></picture>
+<img src="/static/d.png">
 """
 
 

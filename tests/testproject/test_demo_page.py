@@ -11,8 +11,8 @@ import pytest
 
 from noa_perf.core.findings import Finding, Place
 from testproject.demo import page, report
-from testproject.demo.phases import Phase
 from testproject.demo.assets import Assets, Site, Visit
+from testproject.demo.phases import Phase
 from testproject.demo.siege import Siege
 
 TOTALS = {"requests": 4, "queries": 4_210, "execute_ms": 8.0, "fetch_ms": 4.0}

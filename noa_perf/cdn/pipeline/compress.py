@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from importlib import metadata, util
 
 WORTH = 0.95
@@ -17,7 +18,7 @@ def version(encoding: str, zopfli: bool) -> str:
     package = {"br": "brotli", "gzip": "zopfli" if zopfli else ""}[encoding]
     if package and util.find_spec(package) is None:
         return ""
-    return f"{package} {metadata.version(package)}" if package else "gzip"
+    return f"{package} {metadata.version(package)}" if package else f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 def compressed(data: bytes, encoding: str, zopfli: bool) -> bytes | None:

@@ -22,7 +22,8 @@ REFERENCE = 82
 """The quality at which a JPEG looks as good as the original to most; variants are to look as good as that."""
 
 FIXED = {"avif": 63, "webp": 80}
-"""Qualities where scikit-image is not there to look: medians of what it finds on photographs (docs give figures)."""
+"""Qualities where scikit-image is not there to look: a little below what it finds for most photographs; the docs have
+figures."""
 
 _SPAN = {"avif": (30, 90), "webp": (40, 95)}
 _SPEED = 6

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.pipeline.references import Reference
@@ -74,10 +74,10 @@ def tokens(text: str) -> Iterator[Token]:
                 templates.append(depth)
             last = Token("template", text[at:end], at)
         else:
-            regex = _REGEX.match(text, at) if text[at] == "/" and _begins_regex(last, closed) else None
-            match = None if regex and text[at + 1] not in "/*" else TOKEN.match(text, at)
-            if match is None:
-                assert regex is not None  # TOKEN matches anything
+            slash = text[at] == "/" and text[at + 1 : at + 2] not in {"/", "*"} and _begins_regex(last, closed)
+            regex = _REGEX.match(text, at) if slash else None
+            match = regex or cast("re.Match[str]", TOKEN.match(text, at))  # which matches anything
+            if regex:
                 last = Token("regex", regex.group(), at)
             elif match.lastgroup == "space" or (match.lastgroup == "comment" and not _MAP.match(match.group())):
                 at = match.end()
@@ -94,10 +94,9 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def _template(text: str, at: int) -> tuple[int, bool]:
-    match = _TEMPLATE.match(text, at + 1)
-    assert match is not None  # it matches nothing at least
-    opens = text.startswith("${", match.end())
-    return min(len(text), match.end() + (2 if opens else 1)), opens
+    end = cast("re.Match[str]", _TEMPLATE.match(text, at + 1)).end()  # it matches nothing at least
+    opens = text.startswith("${", end)
+    return min(len(text), end + (2 if opens else 1)), opens
 
 
 def _begins_regex(last: Token, closed: str) -> bool:
@@ -153,8 +152,7 @@ def _named(token: Token, kind: Literal["import", "url"]) -> Reference:
 
 
 def _map(token: Token) -> Iterator[Reference]:
-    match = _MAP.match(token.text)
-    assert match is not None  # other comments are no tokens
+    match = cast("re.Match[str]", _MAP.match(token.text))  # other comments are no tokens
     group = 1 if match[1] else 2
     yield Reference(token.start + match.start(group), token.start + match.end(group), match[group], "map")
 
@@ -175,7 +173,7 @@ class Minifier:
 
         Raises :class:`~noa_perf.cdn.exceptions.BuildError` where a tool that was named is not there.
         """
-        self.esbuild = find_esbuild(esbuild) if tool in {"auto", "esbuild"} else None
+        self.esbuild = (find_esbuild(esbuild) if tool in {"auto", "esbuild"} else None) or ""
         self.tool = tool if tool != "auto" else self._best()
         self._helper = Helper(PATIENCE)
         self._require()
@@ -184,7 +182,6 @@ class Minifier:
     def version(self) -> str:
         """What makes it small, and its version: results depend on it."""
         if self.tool == "esbuild":
-            assert self.esbuild is not None  # _require saw to it
             return f"esbuild {_esbuild_version(self.esbuild)}"
         package = {"tdewolff": "tdewolff-minify", "rjsmin": "rjsmin"}.get(self.tool)
         return f"{self.tool} {metadata.version(package)}" if package else "none"
@@ -217,7 +214,6 @@ class Minifier:
         return small if small is not None and self._run_esbuild(small) is not None else None
 
     def _run_esbuild(self, text: str, *arguments: str) -> str | None:
-        assert self.esbuild is not None  # _require saw to it
         command = [self.esbuild, "--loader=js", "--charset=utf8", "--target=esnext", "--log-level=silent", *arguments]
         try:
             done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PATIENCE, check=False)

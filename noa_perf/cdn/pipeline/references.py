@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 Kind = Literal["url", "import", "map"]
 
-_PARTS = re.compile(r"([^?#]*)(.*)", re.DOTALL)
+_END = re.compile(r"[?#]")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
 
 
@@ -46,9 +46,8 @@ def resolve(source: str, reference: Reference, static_url: str) -> Target | None
     Addresses, ``data:``, fragments alone and names of packages are none of ours. A name that leaves the root comes
     back with its ``..``, so that it is found missing.
     """
-    match = _PARTS.match(reference.target.strip())
-    assert match is not None  # it matches anything
-    name, suffix = match.groups()
+    name = _END.split(reference.target.strip(), maxsplit=1)[0]
+    suffix = reference.target.strip()[len(name) :]
     if static_url.startswith("/") and name.startswith(static_url):
         return Target(posixpath.normpath(unquote(name[len(static_url) :])), suffix, rooted=True)
     if not name or _SCHEME.match(name) or name.startswith("/"):

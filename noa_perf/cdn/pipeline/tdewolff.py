@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import IO
+from typing import IO, cast
 
 _LENGTH = struct.Struct(">I")
 
@@ -38,13 +38,14 @@ class Helper:
             guard = threading.Timer(self._patience, process.kill)
             guard.start()
             try:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                write_frame(process.stdin, body)
-                answer = read_frame(process.stdout)
+                write_frame(cast("IO[bytes]", process.stdin), body)
+                answer = read_frame(cast("IO[bytes]", process.stdout))
             except (OSError, EOFError) as error:
                 self._end()
                 raise Refused("it hung or died") from error
+            except BaseException:  # interrupted: its answer would be taken for the next one's
+                self._end()
+                raise
             finally:
                 guard.cancel()
         if answer[:1] != b"=":

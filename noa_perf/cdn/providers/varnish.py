@@ -72,21 +72,21 @@ class Varnish(Provider):
         """PURGE each address, in all its forms."""
         wanted = [self._split(url) for url in urls]
         self._everywhere("PURGE", [(host, path, {}) for host, path in wanted])
-        return f"{len(urls):,} addresses at {self._many()}"
+        return self._said(len(urls), "address", "addresses")
 
     def purge_prefixes(self, prefixes: Sequence[str]) -> str:
         """BAN what begins so: it is gone for every request that comes after."""
         wanted = [self._split(prefix) for prefix in prefixes]
         bans = [(host, "/", {"X-Ban-Url": "^" + re.escape(path)}) for host, path in wanted]
         self._everywhere("BAN", bans)
-        return f"{len(prefixes):,} prefixes at {self._many()}"
+        return self._said(len(prefixes), "prefix", "prefixes")
 
     def purge_tags(self, tags: Sequence[str], *, soft: bool) -> str:
         """Purge by xkey; soft: as if it were too old, so that grace holds."""
         header = "X-Soft-Tags" if soft else "X-Purge-Tags"
         host = urlsplit(self.url).netloc
         self._everywhere("PURGE", [(host, "/", {header: " ".join(some)}) for some in chunks(tags, _TAGS_AT_ONCE)])
-        return f"{len(tags):,} tags at {self._many()}"
+        return self._said(len(tags), "tag", "tags")
 
     def purge_all(self) -> str:
         """BAN all that was kept for the host of :attr:`url`."""
@@ -110,7 +110,11 @@ class Varnish(Provider):
                         failed[node] = why
         if failed:
             told = "; ".join(f"{node}: {why}" for node, why in failed.items())
-            raise PurgeError(f"{self.name} was not purged everywhere ({told}). The other nodes were.")
+            rest = " The other nodes were." if len(failed) < len(self._nodes) else ""
+            raise PurgeError(f"{self.name} was not purged everywhere ({told}).{rest}")
+
+    def _said(self, many: int, one: str, more: str) -> str:
+        return f"{many:,} {one if many == 1 else more} at {self._many()}"
 
     def _many(self) -> str:
         return "1 node" if len(self._nodes) == 1 else f"{len(self._nodes)} nodes"

@@ -58,6 +58,20 @@ sub vcl_backend_response {
     if (beresp.http.Vary ~ "(?i)accept-encoding") {
         set beresp.http.Vary = beresp.http.Vary + ", X-Edge-Encoding";
     }
+    # While something old is served, a failure does not take its place.
+    if (beresp.status >= 500 && bereq.is_bgfetch) {
+        return (abandon);
+    }
+    # Whoever does not say how long is not kept, whatever default_ttl is.
+    if (!beresp.http.Cache-Control && !beresp.http.Expires) {
+        set beresp.uncacheable = true;
+        set beresp.ttl = 120s;
+        return (deliver);
+    }
+    # A bucket does not choose among compressed forms: what it sends as it is, is compressed here.
+    if (!beresp.http.Content-Encoding && beresp.http.Content-Type ~ "(?i)^(text/|application/(json|xml|wasm|manifest\+json)|image/svg\+xml)") {
+        set beresp.do_gzip = true;
+    }
     # A file that is missing now may be there in a moment.
     if (bereq.url ~ "^@STATIC@" && beresp.status >= 400) {
         set beresp.ttl = 1s;
