@@ -13,7 +13,7 @@ from tests.servers.node import Node
 from tests.servers.registry import get
 
 FILES = {
-    "bootstrap": ("dist/**/*",),
+    "bootstrap": ("dist/css/bootstrap.*", "dist/css/bootstrap-reboot.*", "dist/js/*"),
     "d3": ("dist/*.js",),
     "lodash": ("lodash.js", "core.js"),
     "react": ("umd/*.js",),
@@ -33,7 +33,7 @@ def sources() -> dict[str, Source]:
         for package, patterns in FILES.items()
         for pattern in patterns
         for path in sorted((packages / package).glob(pattern))
-        if path.is_file()
+        if path.is_file() and ".rtl." not in path.name  # the same once more, from right to left
     ]
     fetched = {path.relative_to(packages).as_posix(): path for path in files}
     return {name: Source(name, path.read_bytes, str(path)) for name, path in fetched.items()} | found(())
