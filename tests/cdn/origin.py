@@ -32,6 +32,11 @@ class Origin:
         return self
 
     def __exit__(self, *args):
+        # In the server's own thread: it must not wait for sockets that are closed under it.
+        self._server.trigger.pull_trigger(self._end)
+        self._thread.join(60)
+
+    def _end(self):
         self._server.close()
         self._server.asyncore.close_all(self._server._map)
 

@@ -64,7 +64,7 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     out, err = demo.communicate()
     assert demo.returncode == 0, err
     said = json.loads(out)
-    assert set(said) == {"before", "after", "cached", "abuse", "findings"}
+    assert set(said) == {"before", "after", "cached", "abuse", "assets", "findings"}
     assert set(said["before"]) == set(said["after"]) >= KEYS
     assert said["before"]["requests"] == said["after"]["requests"] == 60
     assert said["after"]["queries_per_request"] < said["before"]["queries_per_request"]

@@ -14,7 +14,7 @@ PAGE = """
 """
 
 
-def test_a_browser_takes_the_first_type_and_the_width_that_fills_the_screen():
+def test_a_browser_takes_the_first_type_and_the_width_that_fills_the_slot():
     assert assets._Page(PAGE).links == ["/static/a.css", "/static/b.js", "/static/c.1200.avif", "/static/d.png"]
     assert assets._chosen("/a 100w, /b 200w") == "/b"
     assert assets._chosen("/a 1500w, /b 1300w, /c 10w") == "/b"
