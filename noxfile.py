@@ -97,7 +97,13 @@ def cell(session: nox.Session) -> None:
     django = start(session)
     install(session, ["test", "mysql"], session.name)
     assert_django(session, django)
-    pytest(session, "--numprocesses=2", "--dist=loadfile", expect=django)
+    pytest(session, "--numprocesses=2", "--dist=loadfile", *chosen(session), expect=django)
+
+
+def chosen(session: nox.Session) -> list[str]:
+    """Return which tests a cell runs: those marked ``once`` are the first's that runs here."""
+    first = next(name for name, (python, _) in CELLS.items() if interpreter(python) is not None)
+    return [] if session.name == first else ["-m", "not once"]
 
 
 @nox.session(name="py311-django52", python=interpreter("3.11") or False)

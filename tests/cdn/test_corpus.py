@@ -18,7 +18,7 @@ from tests.cdn.browser import page
 from tests.servers.node import Node
 from tests.servers.registry import get
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.once]
 
 SCRIPTS = Path(__file__).parent / "scripts"
 RUN = (

@@ -16,6 +16,8 @@ from noa_perf.cdn.pipeline import images
 from noa_perf.cdn.store import Store
 from tests.cdn.files import build, photo
 
+pytestmark = pytest.mark.once  # Pillow and scikit-image, whatever runs them
+
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 HAIR = 0.002
 """Of SSIM: by so much a decoder's rounding may differ."""

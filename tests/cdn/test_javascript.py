@@ -33,6 +33,7 @@ def minifiers():
 
 
 @pytest.mark.server
+@pytest.mark.once
 @pytest.mark.parametrize("tool", TOOLS)
 def test_what_was_made_small_computes_the_same(minifiers, tool, tmp_path):
     node = get(Node)
@@ -47,6 +48,7 @@ def test_what_was_made_small_computes_the_same(minifiers, tool, tmp_path):
 
 
 @pytest.mark.server
+@pytest.mark.once
 @pytest.mark.parametrize("tool", TOOLS)
 def test_most_of_it_does_get_small(minifiers, tool):
     untouched = [name for name, text in SNIPPETS.items() if minifiers[tool].minified(text) == text]
