@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import django
 
+from tests.servers.fetching import locked
+
 PLACE = Path(__file__).parent.parent.parent / ".conformance"
 
 
@@ -19,10 +20,7 @@ def tests() -> Path:
     """Return the folder of the tests of Django as it is installed here, fetched by pip when first asked for."""
     version = django.get_version()
     kept = PLACE / f"django-{version}"
-    PLACE.mkdir(exist_ok=True)
-    # Two workers that begin at once: the second waits, and finds what the first has fetched.
-    with (PLACE / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(PLACE):
         if not (kept / "tests" / "runtests.py").exists():
             with tempfile.TemporaryDirectory(dir=PLACE) as folder:
                 _fetch(version, Path(folder))

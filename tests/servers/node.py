@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.servers.base import Server
+from tests.servers.fetching import locked
 
 PLACE = Path(__file__).parent.parent.parent / ".corpus"
 
@@ -41,16 +42,14 @@ class Node(Server):
     def packages(self) -> Path:
         """Return ``node_modules`` with :data:`PACKAGES`, fetched by npm when first asked for."""
         wanted = json.dumps({"private": True, "dependencies": PACKAGES}, indent=1)
-        folder = PLACE
-        described = folder / "package.json"
-        done = folder / "done"
-        if not done.exists() or done.read_text() != wanted:
-            folder.mkdir(exist_ok=True)
-            described.write_text(wanted)
-            command = [self.paths["npm"], "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run([*command, "--silent"], cwd=folder, check=True, timeout=600)
-            done.write_text(wanted)
-        return folder / "node_modules"
+        done = PLACE / "done"
+        with locked(PLACE):
+            if not done.exists() or done.read_text() != wanted:
+                (PLACE / "package.json").write_text(wanted)
+                quiet = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+                subprocess.run([self.paths["npm"], "install", *quiet], cwd=PLACE, check=True, timeout=600)
+                done.write_text(wanted)
+        return PLACE / "node_modules"
 
     def run_script(self, *arguments: str | Path, cwd: Path | None = None) -> str:
         """Run a script to its end and return what it printed; fail with what it said if it fails."""
