@@ -122,12 +122,18 @@ class Manifest:
                     f"{where} has version {document['version']!r}, and this noa_perf reads {VERSION}: build it anew."
                 )
             return cls(
-                paths=document["paths"],
+                paths={_text(path): _text(name) for path, name in document["paths"].items()},
                 assets={name: _read_asset(name, each) for name, each in document["assets"].items()},
                 pictures={path: _read_picture(each) for path, each in document["pictures"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadManifest(f"{where} is no manifest of noa_perf ({type(error).__name__}: {error}).") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _asset(asset: Asset) -> dict[str, Any]:

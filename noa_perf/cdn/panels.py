@@ -9,8 +9,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from noa_perf.cdn import service
-from noa_perf.cdn.exceptions import CdnError
+from noa_perf.cdn.exceptions import CdnError, TargetError
 from noa_perf.cdn.manifest import Manifest
+from noa_perf.cdn.patience import within
 from noa_perf.core.panels import (
     Block,
     Column,
@@ -63,7 +64,7 @@ def blocks(window: Window) -> Sequence[Block]:
     """Return the live release by type, and all releases."""
     try:
         _live_id, manifest = _live()
-        listed = service.listed()
+        listed = within(service.listed, service.releases().target.where)
     except CdnError as error:
         return [Text(title=_("Assets"), body=str(error))]
     if manifest is None:
@@ -80,9 +81,12 @@ def blocks(window: Window) -> Sequence[Block]:
 
 
 def _live() -> tuple[str, Manifest | None]:
-    releases = service.releases()
-    live = releases.pointer().live
-    return live, releases.manifest(live) if live else None
+    """Return what this process knows of the live release: the overview waits for no place."""
+    known = service.storage().live
+    manifest = known.manifest()
+    if known.failed:
+        raise TargetError(f"{service.releases().target.where} cannot be read; the log says why.")
+    return known.release, manifest
 
 
 def _bytes(manifest: Manifest) -> tuple[int, int]:

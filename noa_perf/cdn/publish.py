@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from noa_perf.cdn import releases as names
-from noa_perf.cdn.exceptions import CdnError, DeployConflict, PlanRefused, UnknownRelease
+from noa_perf.cdn.exceptions import BadManifest, CdnError, DeployConflict, PlanRefused, TargetError, UnknownRelease
 from noa_perf.cdn.manifest import Manifest
 from noa_perf.cdn.releases import DROPPED, Pointer, Releases
 from noa_perf.cdn.store import Store
@@ -40,6 +40,8 @@ class Plan:
     """Paths that the live release has, and this one has not. Their files stay until ``cdn_gc``."""
     before: int
     """Paths of the live release."""
+    sound: bool
+    """Whether the live release has a manifest that can be read."""
 
     @property
     def bytes(self) -> int:
@@ -54,33 +56,36 @@ class Plan:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return self.release == self.live and not self.uploads
+        return self.release == self.live and self.sound and not self.uploads
 
 
 def plan(manifest: Manifest, store: Store, releases: Releases, pointer: Pointer) -> Plan:
     """Compare a manifest with what is live and with what is there: one listing."""
     there = releases.target.listing()
     live = _live(releases, pointer)
+    before = live or {}
     uploads = [each for each in _uploads(manifest, store) if not _is_there(each, there.get(each.name))]
-    both = manifest.paths.keys() & live.keys()
+    both = manifest.paths.keys() & before.keys()
     return Plan(
         release=manifest.id,
         live=pointer.live,
         uploads=tuple(uploads),
-        added=tuple(sorted(manifest.paths.keys() - live.keys())),
-        changed=tuple(sorted(path for path in both if manifest.paths[path] != live[path])),
-        removed=tuple(sorted(live.keys() - manifest.paths.keys())),
-        before=len(live),
+        added=tuple(sorted(manifest.paths.keys() - before.keys())),
+        changed=tuple(sorted(path for path in both if manifest.paths[path] != before[path])),
+        removed=tuple(sorted(before.keys() - manifest.paths.keys())),
+        before=len(before),
+        sound=live is not None,
     )
 
 
-def _live(releases: Releases, pointer: Pointer) -> Mapping[str, str]:
+def _live(releases: Releases, pointer: Pointer) -> Mapping[str, str] | None:
+    """Return the paths of the live release; None where its manifest cannot be read."""
     if not pointer.live:
         return {}
     try:
         return releases.manifest(pointer.live).paths
-    except UnknownRelease:  # somebody deleted it by hand: publishing anew mends that
-        return {}
+    except (UnknownRelease, BadManifest):  # deleted or damaged, or of another version: publishing anew mends that
+        return None
 
 
 def _uploads(manifest: Manifest, store: Store) -> Iterator[Upload]:
@@ -123,8 +128,7 @@ def deploy(
     :class:`~noa_perf.cdn.exceptions.PlanRefused` at the brake, and
     :class:`~noa_perf.cdn.exceptions.TargetError` where the place fails.
     """
-    pointer = releases.pointer()
-    releases.refuse_held(pointer)
+    pointer = releases.taken_over(releases.pointer())
     todo = plan(manifest, store, releases, pointer)
     if not force:
         refuse_large(todo, brake)
@@ -136,7 +140,8 @@ def deploy(
         done.uploaded += 1
         done.bytes += file.size
     releases.target.settle()
-    done.live = releases.move(pointer, manifest.id).live
+    if manifest.id != pointer.live:
+        done.live = releases.move(pointer, manifest.id).live
     return done
 
 
@@ -156,25 +161,43 @@ def _uploaded(uploads: Iterable[Upload], releases: Releases, workers: int, progr
             raise
 
 
-def rollback(releases: Releases, to: str = "") -> tuple[str, str]:
+def rollback(releases: Releases, to: str = "", *, force: bool = False, dry_run: bool = False) -> tuple[str, str]:
     """Make ``to`` live, or what was live before; return what was live and what is.
 
-    Raises :class:`~noa_perf.cdn.exceptions.UnknownRelease` where there is none, and
+    Raises :class:`~noa_perf.cdn.exceptions.UnknownRelease` where there is none,
+    :class:`~noa_perf.cdn.exceptions.TargetError` where files of it are missing, unless ``force``, and
     :class:`~noa_perf.cdn.exceptions.DeployConflict` where somebody else publishes.
     """
     pointer = releases.pointer()
     wanted = to or before(pointer)
     if not wanted:
         raise UnknownRelease(f"Nothing was live in {releases.target.where} before {pointer.live or 'now'}.")
-    releases.manifest(wanted)  # a release has a manifest for as long as all its files are there
+    manifest = releases.manifest(wanted)
     if wanted != pointer.live:
-        releases.move(pointer, wanted)
+        if not force:
+            _refuse_holes(manifest, releases)
+        if not dry_run:
+            releases.move(releases.taken_over(pointer), wanted)
     return pointer.live, wanted
+
+
+def _refuse_holes(manifest: Manifest, releases: Releases) -> None:
+    there = releases.target.listing()
+    missing = sorted(name for name in _forms(manifest) if name not in there)
+    if missing:
+        raise TargetError(
+            f"{len(missing):,} files of release {manifest.id} are missing in {releases.target.where} (the first: "
+            f"{missing[0]}). Publish it anew from its sources by cdn_deploy; --force makes it live as it is."
+        )
 
 
 def before(pointer: Pointer) -> str:
     """Return what was live before what is; empty if nothing was."""
     return next((release for release, _ in pointer.history if release != pointer.live), "")
+
+
+BATCH = 500
+"""Files that are deleted between two looks at the pointer."""
 
 
 @dataclass(slots=True)
@@ -199,7 +222,7 @@ def gc(releases: Releases, *, keep: int, grace: float, dry_run: bool = False) ->
     pointer = releases.hold(pointer)
     try:
         cleaned, old, halfway = _doomed(releases, pointer, keep, grace)
-        _delete(releases, cleaned, old, halfway)
+        _delete(releases, pointer, cleaned, old, halfway)
     except BaseException:
         with suppress(CdnError):
             releases.let_go(pointer)
@@ -215,21 +238,26 @@ def _doomed(
     there = releases.target.listing()
     known = names.known(there)
     dropped = _dropped(known, pointer, keep, releases.now() - grace)
-    old = {release: releases.manifest(release) for release in dropped}
+    old = {release: _readable(releases, release) for release in dropped}
     halfway = {name: _read(releases, name) for name in there if name.startswith(DROPPED)}
     doomed = {form for manifest in (*old.values(), *halfway.values()) for form in _forms(manifest)}
-    kept = {form for release in known.keys() - set(dropped) for form in _forms(releases.manifest(release))}
+    kept = {form for release in known.keys() - set(dropped) for form in _forms(_needed(releases, release))}
     files = sorted((doomed - kept) & there.keys())
     return Cleaned(sorted(dropped), files, sum(there[name].size for name in files)), old, list(halfway)
 
 
-def _delete(releases: Releases, cleaned: Cleaned, old: Mapping[str, Manifest], halfway: Iterable[str]) -> None:
+def _delete(
+    releases: Releases, pointer: Pointer, cleaned: Cleaned, old: Mapping[str, Manifest], halfway: Iterable[str]
+) -> None:
     target = releases.target
     # A manifest goes before its files: while it is there, somebody may go back to it.
     for release, manifest in old.items():
         target.write(f"{DROPPED}{release}.json", manifest.to_json().encode())
     target.delete([f"{names.FOLDER}{release}.json" for release in old])
-    target.delete(cleaned.files)
+    for start in range(0, len(cleaned.files), BATCH):
+        # Somebody may have taken over meanwhile, who counts on files that are there.
+        releases.refuse_moved(pointer)
+        target.delete(cleaned.files[start : start + BATCH])
     target.delete([*halfway, *(f"{DROPPED}{release}.json" for release in old)])
 
 
@@ -246,6 +274,21 @@ def _forms(manifest: Manifest) -> Iterator[str]:
     for asset in manifest.assets.values():
         for name, _, _ in asset.forms():
             yield name
+
+
+def _needed(releases: Releases, release: str) -> Manifest:
+    try:
+        return releases.manifest(release)
+    except BadManifest as error:
+        raise BadManifest(f"{error} So nobody can tell which files it needs, and nothing is deleted.") from error
+
+
+def _readable(releases: Releases, release: str) -> Manifest:
+    """Return the manifest of a release that is to go; an empty one where it cannot be read: its files stay."""
+    try:
+        return releases.manifest(release)
+    except BadManifest:
+        return Manifest(paths={}, assets={})
 
 
 def _read(releases: Releases, name: str) -> Manifest:

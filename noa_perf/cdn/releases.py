@@ -76,6 +76,8 @@ class Releases:
         try:
             document = json.loads(data)
             history = tuple((str(name), float(when)) for name, when in document["history"])
+            if not isinstance(document["live"], str):
+                raise TypeError("live is no text")
             return Pointer(
                 live=document["live"], history=history, held_until=float(document["held_until"]),
                 serial=int(document["serial"]), token=token,
@@ -94,8 +96,10 @@ class Releases:
 
     def announce(self, manifest: Manifest) -> None:
         """Write a manifest, before its files: so whatever a deploy that was killed has left is known by name."""
-        if self.target.read(_file(manifest.id)) is None:
-            self.target.write(_file(manifest.id), manifest.to_json().encode())
+        data = manifest.to_json().encode()
+        known = self.target.read(_file(manifest.id))
+        if known is None or known[0] != data:
+            self.target.write(_file(manifest.id), data)
 
     def move(self, pointer: Pointer, release: str) -> Pointer:
         """Make ``release`` live, if nobody moved the pointer since it was read."""
@@ -107,6 +111,19 @@ class Releases:
         """Keep others from publishing for :data:`LEASE` seconds: whoever began before finds the pointer moved."""
         self.refuse_held(pointer)
         return self._replace(replace(pointer, held_until=self._clock.time() + LEASE))
+
+    def taken_over(self, pointer: Pointer) -> Pointer:
+        """Return a pointer that nobody holds: where ``cdn_gc`` holds it still, raise; where its time is over, move it.
+
+        Whoever held it, and only went to sleep or has another clock, finds it moved before he deletes anything more.
+        """
+        self.refuse_held(pointer)
+        return self.let_go(pointer) if pointer.held_until else pointer
+
+    def refuse_moved(self, pointer: Pointer) -> None:
+        """Raise :class:`~noa_perf.cdn.exceptions.DeployConflict` where somebody has moved the pointer since."""
+        if self.pointer().serial != pointer.serial:
+            raise DeployConflict(f"Somebody else has taken over {self.target.where}: this stopped where it was.")
 
     def let_go(self, pointer: Pointer) -> Pointer:
         """Let others publish again."""

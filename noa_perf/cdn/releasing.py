@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from noa_perf.cdn import purging, service
 from noa_perf.cdn.exceptions import CdnError
+from noa_perf.cdn.patience import within
 from noa_perf.core.muting import IGNORED
 
 TEMPLATE = "admin/noa_perf_cdn/releases.html"
@@ -49,7 +50,7 @@ def page(request: HttpRequest, owner: ModelAdmin[Any], site: AdminSite) -> HttpR
 
 def _known() -> dict[str, Any]:
     try:
-        rows = service.listed()
+        rows = within(service.listed, service.releases().target.where)
     except CdnError as error:
         return {"releases": [], "trouble": str(error), "where": ""}
     for row in rows:
@@ -62,7 +63,7 @@ def _asked(wanted: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if row is None:
         return {"trouble": _("There is no such release any more, or it is live already.")}
     try:
-        differ = service.difference(wanted)
+        differ = within(lambda: service.difference(wanted), service.releases().target.where)
     except CdnError as error:
         return {"trouble": str(error)}
     text = ngettext(
@@ -75,7 +76,8 @@ def _asked(wanted: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _roll_back(request: HttpRequest, owner: ModelAdmin[Any], wanted: str) -> HttpResponse:
     try:
-        was, now = service.rollback(wanted, by=f"user {request.user.pk}")
+        by = f"user {request.user.pk}"
+        was, now = within(lambda: service.rollback(wanted, by=by), service.releases().target.where)
     except CdnError as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(request.path)

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from noa_perf.cdn import publish
 from noa_perf.cdn.building import Progress, silent, store
 from noa_perf.cdn.conf import settings
-from noa_perf.cdn.exceptions import TargetError
+from noa_perf.cdn.exceptions import BadManifest, TargetError
 from noa_perf.cdn.manifest import Manifest
 from noa_perf.cdn.publish import Cleaned, Done, Plan
 from noa_perf.cdn.releases import Releases, known
@@ -68,16 +68,11 @@ def clean(*, dry_run: bool = False) -> Cleaned:
     return publish.gc(releases(), keep=own.keep_releases, grace=own.grace, dry_run=dry_run)
 
 
-def rollback(to: str = "", *, dry_run: bool = False, by: str = "the terminal") -> tuple[str, str]:
+def rollback(to: str = "", *, dry_run: bool = False, force: bool = False, by: str = "the terminal") -> tuple[str, str]:
     """Go back; see :func:`noa_perf.cdn.publish.rollback`."""
-    there = releases()
-    if dry_run:
-        pointer = there.pointer()
-        wanted = to or publish.before(pointer)
-        there.manifest(wanted)
-        return pointer.live, wanted
-    was, now = publish.rollback(there, to)
-    audit.info("noa_perf.cdn: release %s is live in place of %s, by %s", now, was or "none", by)
+    was, now = publish.rollback(releases(), to, force=force, dry_run=dry_run)
+    if not dry_run and was != now:
+        audit.info("noa_perf.cdn: release %s is live in place of %s, by %s", now, was or "none", by)
     return was, now
 
 
@@ -95,11 +90,19 @@ def listed() -> list[dict[str, Any]]:
     pointer = there.pointer()
     rows = []
     for release, announced in known(there.target.listing()).items():
-        manifest = there.manifest(release)
-        size = sum(blob.size for asset in manifest.assets.values() for _, _, blob in asset.forms())
+        files, size = _weight(there, release)
         since = pointer.since(release) or None
         rows.append({
             "release": release, "live": release == pointer.live, "announced": announced, "since": since,
-            "files": len(manifest.paths), "bytes": size,
+            "files": files, "bytes": size,
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["since"] or 0.0, row["announced"]), reverse=True)
+
+
+def _weight(there: Releases, release: str) -> tuple[int, int]:
+    """Return the paths of a release and the bytes of all its forms; nothing where its manifest cannot be read."""
+    try:
+        manifest = there.manifest(release)
+    except BadManifest:
+        return 0, 0
+    return len(manifest.paths), sum(blob.size for asset in manifest.assets.values() for _, _, blob in asset.forms())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,12 @@ from noa_perf.cdn.exceptions import CdnError
 from noa_perf.cdn.live import Live
 from noa_perf.cdn.manifest import Picture
 from noa_perf.cdn.pipeline.sources import stored
-from noa_perf.cdn.releases import Releases
+from noa_perf.cdn.releases import FOLDER, Releases
 from noa_perf.cdn.targets.base import Target
 from noa_perf.cdn.targets.folder import Folder
+
+_PUBLISHED = re.compile(r"\.[0-9a-f]{12}(\.[^./]+)?(\.br|\.gz)?$")
+"""How names end that releases publish."""
 
 logger = logging.getLogger("noa_perf.cdn")
 
@@ -93,6 +97,16 @@ class ReleaseMixin(_Base):
             f"The live release has no {path!r}. See that it is found (manage.py findstatic {path}), and run cdn_deploy."
         )
 
+    def stored_name(self, name: str) -> str:
+        """Return the name under which a file is published, as Django's manifest storages do."""
+        return self.published(name) or name
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        """Hide the releases and what is published: ``collectstatic --clear`` would delete what is live."""
+        folders, files = super().listdir(path)
+        shown = [each for each in files if not _PUBLISHED.search(each)]
+        return [each for each in folders if f"{each}/" != FOLDER], shown
+
     def picture(self, path: str) -> Picture | None:
         """Return the variants of a picture of the live release; None where there are none, and with ``DEBUG``."""
         manifest = None if django_settings.DEBUG else self.live.manifest()
@@ -132,4 +146,5 @@ class ReleaseStaticFilesStorage(ReleaseMixin, StaticFilesStorage):
             raise ImproperlyConfigured(
                 "Releases need a folder: set STATIC_ROOT, or location in the OPTIONS of STORAGES['staticfiles']."
             )
-        return Folder(Path(self.location))
+        files, folders = self.file_permissions_mode, self.directory_permissions_mode
+        return Folder(Path(self.location), files or 0o644, folders or 0o755)

@@ -455,3 +455,94 @@ def test_a_manifest_that_was_deleted_by_hand_is_published_anew(store, releases):
     assert publish.before(releases.pointer()) == live
     with pytest.raises(UnknownRelease):
         rollback(releases)
+
+
+def test_the_same_release_is_announced_again_where_its_manifest_is_gone(store, releases):
+    live = publish_(store, releases, ONE).live
+    (releases.target.root / FOLDER / f"{live}.json").unlink()
+    assert publish_(store, releases, ONE).live == live
+    assert whole(releases)
+
+
+@pytest.mark.parametrize("text", ['{"version": 0}', "{", '{"version": 1, "paths": [1], "assets": {}, "pictures": {}}'])
+def test_a_live_manifest_that_cannot_be_read_is_got_over_by_publishing(store, releases, clock, text):
+    live = publish_(store, releases, ONE).live
+    path = releases.target.root / FOLDER / f"{live}.json"
+    path.write_text(text)
+    assert publish_(store, releases, ONE).live == live
+    assert whole(releases)
+    path.write_text(text)
+    publish_(store, releases, TWO)
+    assert whole(releases)
+    with pytest.raises(BadManifest, match="nothing is deleted"):
+        gc(releases, keep=2, grace=0)
+    clock.advance(9 * DAY)
+    os.utime(path, (0, 0))
+    gc(releases, keep=1, grace=DAY)
+    assert list(known(releases.target.listing())) == [releases.pointer().live]
+    assert whole(releases)
+
+
+@pytest.mark.parametrize("behind", [4_000, 400 * DAY])
+def test_a_cleaning_that_slept_or_has_another_clock_stops_where_somebody_took_over(tmp_path, store, behind):
+    root = tmp_path / "static"
+    clock = ManualClock(wall=2_000_000_000.0)
+    now = Releases(Folder(root), clock)
+    old = ONE | {"css/a.css": "a { color: tan }\n" * 40}
+    publish_(store, now, old)
+    publish_(store, now, ONE)
+    clock.advance(900 * DAY)
+
+    class Slept(Folder):
+        def delete(self, names):
+            if any(FOLDER in name for name in names):  # the manifests are gone, the files are next
+                super().delete(names)
+                publish_(store, now, old)
+            else:
+                super().delete(names)
+
+    late = Releases(Slept(root), ManualClock(wall=clock.time() - behind))
+    with pytest.raises(DeployConflict):
+        gc(late, keep=1, grace=0)
+    assert now.pointer().live == build(store, old).manifest.id
+    assert whole(now)
+
+
+def test_a_link_to_nothing_is_no_file(store, releases):
+    publish_(store, releases, ONE)
+    (releases.target.root / "gone.txt").symlink_to(releases.target.root / "nowhere")
+    assert "gone.txt" not in releases.target.listing()
+    publish_(store, releases, TWO)
+    assert whole(releases)
+
+
+def test_what_is_published_can_be_read_by_others_whatever_the_umask(tmp_path, store):
+    before = os.umask(0o077)
+    try:
+        plain, own = (Releases(folder) for folder in (Folder(tmp_path / "a"), Folder(tmp_path / "b", 0o640, 0o750)))
+        for releases in (plain, own):
+            publish_(store, releases, ONE)
+    finally:
+        os.umask(before)
+    for folder, file_mode, folder_mode in (("a", 0o644, 0o755), ("b", 0o640, 0o750)):
+        paths = [path for path in (tmp_path / folder).rglob("*") if TEMPORARY not in path.name]
+        assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {file_mode}
+        assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {folder_mode}
+
+
+def test_nobody_goes_back_to_a_release_with_holes_unless_he_means_to(store, releases):
+    one = publish_(store, releases, ONE).live
+    two = publish_(store, releases, TWO).live
+    only = _names(releases, one) - _names(releases, two)
+    gone = next(path for path in releases.target.root.glob("css/*") if path.name in only)
+    gone.unlink()
+    with pytest.raises(TargetError, match=r"1 files of release.*--force"):
+        rollback(releases)
+    assert releases.pointer().live == two
+    assert rollback(releases, force=True) == (two, one)
+
+
+def _names(releases, release):
+    return {
+        name.rpartition("/")[2] for asset in releases.manifest(release).assets.values() for name, _, _ in asset.forms()
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 
-from noa_perf.cdn import panels, service
+from noa_perf.cdn import panels, patience, service
 from noa_perf.core.panels import State, Table, Window
 from tests.cdn.site import site, write
 
@@ -108,7 +109,21 @@ def test_a_place_that_cannot_be_read_is_told(client, releases, settings, tmp_pat
     (tmp_path / "static" / ".releases" / "live.json").write_text("{")
     assert "no pointer" in client.get(PAGE).content.decode()
     assert panels.verdicts(Window(0, 1))[0].state is State.UNKNOWN
-    assert "no pointer" in panels.blocks(Window(0, 1))[0].body
+    assert "cannot be read" in panels.blocks(Window(0, 1))[0].body
+
+
+def test_a_place_that_hangs_holds_no_page(client, releases, monkeypatch):
+    client.force_login(user("roll_back_release"))
+    monkeypatch.setattr(patience.within, "__defaults__", (0.05,))
+    go = threading.Event()
+    monkeypatch.setattr(service, "listed", lambda: go.wait(60))
+    try:
+        assert "did not answer within" in client.get(PAGE).content.decode()
+        (block,) = panels.blocks(Window(0, 1))
+        assert "did not answer within" in block.body
+        assert panels.verdicts(Window(0, 1))[0].state is State.GOOD  # the process knows what is live
+    finally:
+        go.set()
 
 
 def test_another_storage_is_told(client, releases, settings):

@@ -301,7 +301,7 @@ def test_a_child_asks_though_its_parent_was_asking_when_it_forked(followed):
     target, live, clock = followed
     target.remote = True
     live.manifest()
-    live._asking_pid = os.getpid()  # a thread of the parent, which the child does not have
+    live._answered = threading.Event()  # of a thread of the parent, which the child does not have
     clock.advance(5.0)
     pid = os.fork()
     if pid == 0:
@@ -312,6 +312,79 @@ def test_a_child_asks_though_its_parent_was_asking_when_it_forked(followed):
                 thread.join(60)
         os._exit(0 if target.asked > before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_remote_place_that_hangs_holds_the_first_requests_for_a_moment_and_no_other(followed, monkeypatch, caplog):
+    target, live, _clock = followed
+    target.remote = True
+    monkeypatch.setattr("noa_perf.cdn.live.FIRST", 0.05)
+    go = threading.Event()
+    read = target.read
+
+    def hangs(name):
+        assert go.wait(60)
+        return read(name)
+
+    target.read = hangs
+    assert live.manifest() is None
+    assert live.failed
+    monkeypatch.setattr("noa_perf.cdn.live.FIRST", 60.0)
+    for _ in range(50):  # nobody waits for it any more
+        assert live.name("css/app.css") is None
+    assert "did not answer" in caplog.text
+    go.set()
+    for thread in threading.enumerate():
+        if thread.name == "noa_perf.cdn":
+            thread.join(60)
+    assert live.name("css/app.css")
+    assert not live.failed
+
+
+def test_a_child_goes_on_though_a_thread_of_its_parent_was_asking_when_it_forked(followed):
+    _target, live, _clock = followed
+    live._lock.acquire()  # by a thread that the child does not have
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if live.manifest() is not None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    live._lock.release()
+
+
+def test_a_pointer_that_is_gone_takes_nothing_down(followed, caplog):
+    target, live, clock = followed
+    first = live.manifest()
+    (target.root / POINTER).unlink()
+    clock.advance(5.0)
+    assert live.manifest() is first
+    assert live.failed
+    assert "gone, though one was" in caplog.text
+
+
+@pytest.mark.parametrize("text", ['{"live": 5}', "[]", '{"live": 5, "history": [], "held_until": 0, "serial": 1}', "7"])
+def test_a_pointer_that_somebody_wrote_by_hand_takes_nothing_down(followed, text):
+    target, live, clock = followed
+    first = live.manifest()
+    (target.root / POINTER).write_text(text)
+    clock.advance(5.0)
+    assert live.manifest() is first
+    assert live.failed
+
+
+def test_clear_leaves_what_is_live(tmp_path):
+    with site(tmp_path, FILES) as root:
+        run("collectstatic", interactive=False)
+        live = service.releases().pointer().live
+        (root / "old.txt").write_text("left by somebody")
+        run("collectstatic", interactive=False, clear=True)
+        assert service.releases().pointer().live == live
+        assert (root / linked("css/app.css").removeprefix("/static/")).exists()
+        assert not (root / "old.txt").exists()
+
+
+def test_names_as_djangos_manifest_storages_tell_them(tmp_path):
+    with site(tmp_path, FILES):
+        run("cdn_deploy")
+        assert service.storage().stored_name("css/app.css") == linked("css/app.css").removeprefix("/static/")
 
 
 # On S3.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Collection, Iterator
@@ -13,6 +12,11 @@ from noa_perf.cdn.exceptions import TargetError
 from noa_perf.cdn.store import TEMPORARY, write_whole
 from noa_perf.cdn.targets.base import Moved, Stored, Target, Upload
 
+try:
+    import fcntl
+except ImportError:  # Windows: two who publish at the same moment are not told apart there
+    fcntl = None  # type: ignore[assignment]
+
 _LOCK = ".releases/.tmp-lock"
 
 
@@ -22,9 +26,13 @@ class Folder(Target):
     workers = 4
     remote = False
 
-    def __init__(self, root: Path) -> None:
-        """Publish below ``root``, which is made when it is needed."""
+    def __init__(self, root: Path, file_mode: int = 0o644, folder_mode: int = 0o755) -> None:
+        """Publish below ``root``, which is made when it is needed.
+
+        The modes are those of what is made, whatever umask the process has: a web server of another user reads it.
+        """
         self.root = root
+        self._modes = file_mode, folder_mode
         self.where = str(root)
 
     def listing(self) -> dict[str, Stored]:
@@ -35,7 +43,10 @@ class Folder(Target):
                 for file in files:
                     if not file.startswith(TEMPORARY):
                         path = Path(folder, file)
-                        status = path.stat()
+                        try:
+                            status = path.stat()
+                        except FileNotFoundError:  # a link to nothing, or deleted meanwhile
+                            continue
                         found[path.relative_to(self.root).as_posix()] = Stored(status.st_size, "", status.st_mtime)
         return found
 
@@ -81,15 +92,23 @@ class Folder(Target):
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        self._make(path.parent)
+        write_whole(path, data, self._modes[0])
+
+    def _make(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(self._modes[1])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         path = self.root / _LOCK
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the kernel gives it back, however its holder ends
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)  # the kernel gives it back, however its holder ends
             yield
 
     @contextmanager
