@@ -15,12 +15,19 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from noa_perf.cdn.conf import settings
-from noa_perf.cdn.exceptions import BuildError
+from noa_perf.cdn.exceptions import CdnError
 from noa_perf.cdn.manifest import Picture, Variant
 from noa_perf.cdn.pipeline import images
 from noa_perf.cdn.store import blob_of
 
 logger = logging.getLogger("noa_perf.cdn")
+
+_FRESH = "_noa_perf_fresh"
+"""Where an instance carries, within ``save()``, the fields whose files are new."""
+
+
+class StorageFailed(CdnError):
+    """A picture or a variant could not be read or written. That may pass: nothing is noted."""
 
 
 class PictureFieldFile(ImageFieldFile):
@@ -66,7 +73,26 @@ class PictureField(models.ImageField):
         """Process what is uploaded whenever an instance was saved."""
         super().contribute_to_class(cls, name, **kwargs)
         if not cls._meta.abstract:
-            models.signals.post_save.connect(self._saved, sender=cls, weak=False, dispatch_uid=(cls, name, "noa_perf"))
+            self._listen(cls)
+            models.signals.class_prepared.connect(
+                self._prepared, weak=False, dispatch_uid=(cls, name, "noa_perf.prepared")
+            )
+
+    def _prepared(self, sender: type[models.Model], **kwargs: Any) -> None:
+        # A signal tells the class that was saved, and a proxy or a child is another one.
+        if issubclass(sender, self.model):
+            self._listen(sender)
+
+    def _listen(self, cls: type[models.Model]) -> None:
+        uid = (self.model, self.name, "noa_perf.saved")
+        models.signals.post_save.connect(self._saved, sender=cls, weak=False, dispatch_uid=uid)
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """Store the file, as Django does, and remember whether it is a new one."""
+        file = getattr(model_instance, self.attname)
+        if file and not file._committed:
+            model_instance.__dict__.setdefault(_FRESH, set()).add(self.attname)
+        return super().pre_save(model_instance, add)
 
     def check(self, **kwargs: Any) -> list[Any]:
         """Add that ``variants_field`` has to name a ``JSONField`` that may be empty."""
@@ -94,66 +120,104 @@ class PictureField(models.ImageField):
         return [checks.Error(message, hint=hint, obj=self, id="noa_perf_cdn.E010")]
 
     def _saved(self, sender: type[models.Model], instance: models.Model, raw: bool = False, **kwargs: Any) -> None:
-        file: PictureFieldFile = getattr(instance, self.attname)
-        known = getattr(instance, self.variants_field, None)
-        if raw or (known or {}).get("of") == (file.name if file else None):
+        fresh = self.attname in instance.__dict__.get(_FRESH, ())
+        instance.__dict__.get(_FRESH, set()).discard(self.attname)
+        only = kwargs.get("update_fields")
+        if raw or (only is not None and self.name not in only) or not self._changed(instance, fresh):
             return
-        if not file:
-            self.note(instance, None)
+        using = kwargs.get("using") or router.db_for_write(self.model, instance=instance)
+        if not getattr(instance, self.attname):
+            self.note(instance, None, using=using)
         elif self.processing == "celery":
-            using = kwargs.get("using") or router.db_for_write(sender)
-            transaction.on_commit(lambda: self._send(instance), using=using)
+            transaction.on_commit(lambda: self._send(instance, using), using=using)
         else:
-            self.process(instance)
+            self.process(instance, using=using)
 
-    def _send(self, instance: models.Model) -> None:
-        label = instance._meta.label
+    def _changed(self, instance: models.Model, fresh: bool) -> bool:
+        """Tell whether the variants are those of another picture; what is not loaded is not asked for."""
+        deferred = instance.get_deferred_fields()
+        if self.attname in deferred or self.variants_field in deferred:
+            return fresh
+        file = getattr(instance, self.attname)
+        known = getattr(instance, self.variants_field, None)
+        return (known or {}).get("of") != (file.name if file else None)
+
+    def _send(self, instance: models.Model, using: str) -> None:
+        label = self.model._meta.label
         try:
             # By its name: a worker's task imports this module, and not this module the task.
-            import_string("noa_perf.cdn.tasks.process_picture").delay(label, instance.pk, self.name)
+            task = import_string("noa_perf.cdn.tasks.process_picture")
+            task.delay(label, self._key(instance), self.name, using)
         except Exception as error:  # no broker: an upload must not fail for that
             logger.warning("noa_perf.cdn: %s.%s is processed at once; Celery: %s", label, self.name, error)
-            self.process(instance)
+            self.process(instance, using=using)
 
-    def process(self, instance: models.Model) -> None:
-        """Make the variants of an instance's picture, and note them; what cannot be read is noted as having none."""
-        file: PictureFieldFile = getattr(instance, self.attname)
+    def process(self, instance: models.Model, *, using: str = "") -> None:
+        """Make the variants of an instance's picture, and note them; what is no picture is noted as having none.
+
+        Where the storage fails, that is logged, and left for the next ``save()``. ``using`` is the database to write
+        to, by default the one that routers say.
+        """
         try:
-            self.note(instance, self._made(file))
-        except (BuildError, OSError) as error:
-            logger.warning("noa_perf.cdn: %s of %s stays as it is. %s", file.name, instance._meta.label, error)
-            self.note(instance, {"of": file.name})
+            self.make(instance, using=using)
+        except StorageFailed as error:
+            logger.warning("noa_perf.cdn: %s Its variants are made when it is saved again.", error)
 
-    def note(self, instance: models.Model, variants: dict[str, Any] | None) -> None:
+    def make(self, instance: models.Model, *, using: str = "") -> None:
+        """As :meth:`process`, but raise :class:`StorageFailed` where the storage fails."""
+        self.note(instance, self._made(instance), using=using)
+
+    def note(self, instance: models.Model, variants: dict[str, Any] | None, *, using: str = "") -> None:
         """Write what was made, unless the row has another picture by now."""
         setattr(instance, self.variants_field, variants)
         name = getattr(instance, self.attname).name
-        rows = type(instance)._base_manager.filter(pk=instance.pk, **{self.attname: name or ""})
+        alias = using or router.db_for_write(self.model, instance=instance)
+        rows = self.model._base_manager.using(alias).filter(pk=self._key(instance), **{self.attname: name or ""})
         rows.update(**{self.variants_field: variants})
 
-    def _made(self, file: PictureFieldFile) -> dict[str, Any]:
-        own = settings()
-        if not images.version():
-            return {"of": file.name}
+    def _key(self, instance: models.Model) -> Any:
+        # That of the model with the field: a child's own may be another.
+        return getattr(instance, self.model._meta.pk.attname)
+
+    def _made(self, instance: models.Model) -> dict[str, Any]:
+        file: PictureFieldFile = getattr(instance, self.attname)
         name = file.name or ""
-        with file.storage.open(name) as opened:
-            data = opened.read()
-        made = images.processed(
-            data, name, formats=own.image_formats, widths=own.image_widths, max_pixels=own.image_max_pixels
-        )
+        made = self._processed(_read(file), name) if images.version() else None
         if made is None:
-            return {"of": file.name}
+            return {"of": name}
         variants = [
-            [_saved(file.storage, _beside(name, each), each.data), images.TYPES[each.format],
+            [_kept(file.storage, _beside(name, each), each.data), images.TYPES[each.format],
              each.width, each.height, len(each.data)]
             for each in made.variants
         ]  # fmt: skip
-        return {"of": file.name, "width": made.width, "height": made.height, "variants": variants}
+        return {"of": name, "width": made.width, "height": made.height, "variants": variants}
+
+    def _processed(self, data: bytes, name: str) -> images.Processed | None:
+        own = settings()
+        try:
+            return images.processed(
+                data, name, formats=own.image_formats, widths=own.image_widths, max_pixels=own.image_max_pixels
+            )
+        except Exception as error:  # whatever a decoder raises: the same bytes will raise it again
+            logger.warning("noa_perf.cdn: %s of %s stays as it is. %s", name, self.model._meta.label, error)
+            return None
 
 
-def _saved(storage: Storage, name: str, data: bytes) -> str:
+def _read(file: PictureFieldFile) -> bytes:
+    try:
+        with file.storage.open(file.name or "") as opened:
+            data: bytes = opened.read()
+            return data
+    except Exception as error:  # storages have their own errors
+        raise StorageFailed(f"{file.name} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _kept(storage: Storage, name: str, data: bytes) -> str:
     """Keep a variant, unless it is there: its name hashes its content."""
-    return name if storage.exists(name) else storage.save(name, ContentFile(data))
+    try:
+        return name if storage.exists(name) else storage.save(name, ContentFile(data))
+    except Exception as error:
+        raise StorageFailed(f"{name} cannot be written ({type(error).__name__}: {error}).") from error
 
 
 def _beside(name: str, made: images.Made) -> str:

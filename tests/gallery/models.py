@@ -14,3 +14,33 @@ class Photo(models.Model):
     plain = models.ImageField(upload_to="plain", blank=True, width_field="plain_width", height_field="plain_height")
     plain_width = models.IntegerField(null=True, editable=False)
     plain_height = models.IntegerField(null=True, editable=False)
+
+
+class Cover(Photo):
+    class Meta:
+        proxy = True
+
+
+class Poster(Photo):
+    title = models.CharField(max_length=20, blank=True)
+
+
+class SmallPoster(Poster):
+    width = models.IntegerField(default=10)
+
+
+class Shown(models.Model):
+    image = PictureField(upload_to="shown", variants_field="variants", blank=True)
+    variants = models.JSONField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Badge(Shown):
+    pass
+
+
+class Seal(Badge):
+    class Meta:
+        proxy = True
