@@ -28,6 +28,7 @@ def markup(
     sizes: str, lazy: bool, attributes: Mapping[str, Any],
 ) -> SafeString:  # fmt: skip
     """Return ``<picture>`` with a source for each type, or ``<img>`` alone where there are no variants."""
+    width, height, attributes = _space(width, height, attributes)
     if not sizes and width:
         sizes = f"(max-width: {width}px) 100vw, {width}px"
     own = {
@@ -46,6 +47,25 @@ def markup(
         return image
     joined = format_html_join("", "{}", ((each,) for each in sources))
     return format_html("<picture>{}{}</picture>", joined, image)
+
+
+def _space(
+    width: int | None, height: int | None, attributes: Mapping[str, Any]
+) -> tuple[int | None, int | None, dict[str, Any]]:
+    """Return the space that a picture takes, and what is left of the attributes: one side alone gives the other."""
+    rest = {name: value for name, value in attributes.items() if name not in {"width", "height"}}
+    given = {name: value for name in ("width", "height") if (value := attributes.get(name)) not in {None, ""}}
+    if not given:
+        return width, height, rest
+    if not all(str(value).isdecimal() for value in given.values()):
+        # "50%" is no number of pixels, and browsers keep the proportions where it stands alone.
+        return None, None, rest | given
+    wide, high = (int(given[name]) if name in given else None for name in ("width", "height"))
+    if width and height and wide is None and high is not None:
+        wide = max(1, round(high * width / height))
+    elif width and height and high is None and wide is not None:
+        high = max(1, round(wide * height / width))
+    return wide, high, rest
 
 
 def _srcset(variants: Iterable[Shown]) -> str:
