@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from noa_perf.core.conf import Shape, bounded
@@ -15,7 +16,15 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """An SVG is a document that may hold scripts: opened by itself it may do nothing."""
 
 ATTRIBUTE = "noa_perf_edge"
-"""Where a view's answer carries what :func:`~noa_perf.cdn.decorators.edge_cached` said of it."""
+"""Where a view's answer carries what :func:`~noa_perf.cdn.decorators.edge_cached` said of it: a :class:`PagePolicy`, or :class:`NotKept`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """Stands for a policy that could not be made: the answer is not kept."""
+
+    why: str
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +41,9 @@ class PagePolicy:
     """Likewise, while the site fails."""
     tags: tuple[str, ...] = ()
     """By which it is purged."""
+    authorized: bool = False
+    """Whether answers to requests with an ``Authorization`` may be kept for everybody too: they are the same for
+    whoever asks."""
 
     def cache_control(self) -> str:
         """Return the Cache-Control."""
@@ -57,21 +69,28 @@ def policy_of(path: str, policies: Mapping[str, PagePolicy]) -> PagePolicy | Non
     return None if prefix is None else policies[prefix]
 
 
+PERSONAL = {"cookie", "authorization", "*"}
+"""What an answer for one visitor varies by."""
+
+
 def may_be_shared(method: str | None, response: HttpResponseBase) -> bool:
     """Tell whether an answer may be kept for everybody: it is a page, and nothing in it is for one visitor alone."""
     control = response.get("Cache-Control", "").lower()
     personal = re.search(r"\b(private|no-store|no-cache)\b", control) or response.cookies
     varies = {each.strip().lower() for each in response.get("Vary", "").split(",")}
-    return method in {"GET", "HEAD"} and response.status_code == 200 and not personal and not varies & {"cookie", "*"}
+    return method in {"GET", "HEAD"} and response.status_code == 200 and not personal and not varies & PERSONAL
 
 
 def apply(
-    method: str | None, response: HttpResponseBase, policy: PagePolicy, tag_headers: Iterable[tuple[str, str]]
+    request: HttpRequest, response: HttpResponseBase, policy: PagePolicy, tag_headers: Iterable[tuple[str, str]]
 ) -> None:
     """Write the headers, if the answer may be kept for everybody; what a view has written itself stays."""
-    if not may_be_shared(method, response):
+    if not may_be_shared(request.method, response):
         return
     if not response.has_header("Cache-Control"):
+        # Without a word of ours no shared cache keeps it (RFC 9111, 3.5).
+        if "HTTP_AUTHORIZATION" in request.META and not policy.authorized:
+            return
         response["Cache-Control"] = policy.cache_control()
     for name, separator in tag_headers if policy.tags else ():
         response[name] = separator.join(policy.tags)

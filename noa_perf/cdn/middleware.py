@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from noa_perf.cdn import edges
 from noa_perf.cdn.conf import settings
 from noa_perf.cdn.exceptions import CdnError
-from noa_perf.cdn.headers import ATTRIBUTE, PagePolicy, apply, policy_of, shape
+from noa_perf.cdn.headers import ATTRIBUTE, NotKept, PagePolicy, apply, policy_of, shape
 from noa_perf.cdn.purging import TAG
 from noa_perf.core.conf import enabled
 
@@ -55,7 +55,10 @@ class EdgeHeadersMiddleware:
         return response
 
     def _write(self, request: HttpRequest, response: HttpResponseBase) -> None:
-        said: PagePolicy | None = getattr(response, ATTRIBUTE, None)
+        said: PagePolicy | NotKept | None = getattr(response, ATTRIBUTE, None)
+        if isinstance(said, NotKept):
+            self._tell(said.why, said.error)
+            return
         policy = said or policy_of(request.path_info, self._policies)
         if policy is None:
             return
@@ -64,12 +67,12 @@ class EdgeHeadersMiddleware:
             # What cannot be purged by its tag must not be kept.
             self._tell(f"an answer is not kept at edges, for it has a tag that none takes: {bad[0]!r}.")
             return
-        apply(request.method, response, policy, self._tag_headers)
+        apply(request, response, policy, self._tag_headers)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, error: Exception | None = None) -> None:
         if text not in self._told and len(self._told) < 100:
             self._told.add(text)
-            logger.warning("noa_perf.cdn: %s Logged once.", text)
+            logger.warning("noa_perf.cdn: %s Logged once.", text, exc_info=error)
 
 
 def _tag_headers() -> tuple[tuple[str, str], ...]:

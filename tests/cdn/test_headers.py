@@ -12,9 +12,11 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
 from django.test.utils import override_settings as overridden
 from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
 
 from noa_perf.cdn.decorators import edge_cached
-from noa_perf.cdn.headers import PagePolicy, for_whitenoise
+from noa_perf.cdn.headers import ATTRIBUTE, PagePolicy, for_whitenoise
 from noa_perf.cdn.middleware import EdgeHeadersMiddleware
 
 DUMMY = {"edge": {"BACKEND": "noa_perf.cdn.providers.dummy.Dummy"}}
@@ -62,6 +64,7 @@ def cookie(request):
         cookie,
         page(Vary="Accept, Cookie"),
         page(Vary="*"),
+        page(Vary="Accept, Authorization"),
         page(**{"Cache-Control": "private"}),
         page(**{"Cache-Control": "max-age=0, No-Store"}),
         lambda request: HttpResponse(status=404),
@@ -86,6 +89,20 @@ def test_what_a_view_says_itself_stays_and_its_tags_are_added():
     response = ask(page(**{"Cache-Control": "public, s-maxage=5"}))
     assert response["Cache-Control"] == "public, s-maxage=5"
     assert response["xkey"] == "shop pages"
+
+
+def test_an_answer_to_somebody_who_is_authorized_is_made_public_only_if_that_is_meant():
+    token = {"HTTP_AUTHORIZATION": "Token bob"}
+    response = ask(page(), **token)
+    assert not response.has_header("Cache-Control")
+    assert not response.has_header("xkey")
+    # What the view has made public itself can be purged.
+    assert ask(page(**{"Cache-Control": "public, s-maxage=5"}), **token)["xkey"] == "shop pages"
+    opted = {"HEADERS": {"/shop/": {"AUTHORIZED": True}}}
+    assert ask(page(), cdn=opted, **token)["Cache-Control"] == "public, max-age=0, s-maxage=60"
+
+    assert ask(edge_cached(60)(page()), cdn=opted, **token).get("Cache-Control") is None
+    assert "s-maxage=7" in ask(edge_cached(7, authorized=True)(page()), **token)["Cache-Control"]
 
 
 def test_a_stream_is_a_page_too():
@@ -119,6 +136,60 @@ def test_async_views_and_chains():
         middleware: Any = EdgeHeadersMiddleware(view)
         response = asyncio.run(middleware(RequestFactory().get("/")))
     assert response["xkey"] == "one"
+
+
+def test_a_string_is_one_tag():
+    assert ask(edge_cached(tags="news")(page()))["xkey"] == "news"
+    assert ask(edge_cached(tags=lambda request: "news")(page()))["xkey"] == "news"
+    assert ask(edge_cached(tags=lambda request: [7, "a"])(page()))["xkey"] == "7 a"
+
+
+@method_decorator(edge_cached(300, tags=["one"]), name="dispatch")
+class Later(View):
+    async def get(self, request):
+        return HttpResponse("x")
+
+
+def test_async_class_views():
+    with override_settings(NOA_PERF={"CDN": {"PROVIDERS": VARNISH}}):
+        middleware: Any = EdgeHeadersMiddleware(Later.as_view())
+        response = asyncio.run(middleware(RequestFactory().get("/")))
+    assert response["xkey"] == "one"
+    assert "s-maxage=300" in response["Cache-Control"]
+
+
+def broken(*arguments):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("tags", [broken, lambda request: None, lambda: ["too few arguments"]])
+def test_tags_that_cannot_be_told_cost_the_headers_and_no_page(caplog, tags):
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    view = edge_cached(tags=tags)(page())
+    with overridden(NOA_PERF={"CDN": {"PROVIDERS": VARNISH, "HEADERS": PAGES}}):
+        middleware = EdgeHeadersMiddleware(view)
+        for _ in range(3):
+            response: Any = middleware(RequestFactory().get("/shop/a"))
+            assert response.content == b"x"
+            assert not response.has_header("Cache-Control")
+            assert not response.has_header("xkey")
+    assert caplog.text.count("Logged once") == 1
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("off", ["setting", "variable"])
+def test_switched_off_a_decorated_view_is_the_view_alone(monkeypatch, off):
+    if off == "variable":
+        monkeypatch.setenv("NOA_PERF_DISABLE", "cdn")
+    view = edge_cached(tags=lambda request: pytest.fail("called"))(page())
+    later = edge_cached(tags=lambda request: pytest.fail("called"))(Later.as_view())
+    with overridden(NOA_PERF={"CDN": {"ENABLED": off == "variable"}}):
+        assert ATTRIBUTE not in vars(view(RequestFactory().get("/")))
+        assert getattr(asyncio.run(later(RequestFactory().get("/"))), ATTRIBUTE, None) is None
+
+
+def test_a_view_that_answers_nothing_is_left_to_django():
+    assert edge_cached()(lambda request: None)(RequestFactory().get("/")) is None
 
 
 def test_an_answer_with_a_tag_that_nobody_takes_is_not_kept(caplog):
