@@ -103,7 +103,7 @@ class Assets:
 
 
 def _row(label: str, old: float, new: float) -> tuple[str, str, str, str]:
-    return label, f"{old:,.0f}", f"{new:,.0f}", f"{1 - new / old:.0%} less" if old else "–"
+    return label, f"{old:,.0f}", f"{new:,.0f}", f"{1 - new / old:.0%} less" if old > new else "–"
 
 
 def _figures(site: Site) -> dict[str, Any]:

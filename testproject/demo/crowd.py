@@ -1,7 +1,8 @@
 """Visitors who take their time, and one client who asks fifty times as often: each by the clock, whatever is answered.
 
-A child of the demo: ``python -m testproject.demo.crowd PORT``. Its one line on stdin says who asks for what; it writes
-one line of JSON when all is over.
+A child of the demo: ``python -m testproject.demo.crowd PORT``. A line on stdin says who asks for what: visitors, or the
+abuser, who has a process of his own, so that measuring the others does not wait for him. It writes one line of JSON when
+the visitors are done, or when the abuser is told by another line that it is over.
 """
 
 from __future__ import annotations
@@ -58,37 +59,53 @@ class Asker:
 
 
 def main(port: int) -> None:
-    """Let all of them ask at once, and tell how the visitors fared and what the abuser got."""
+    """Let them ask at once, and tell how they fared."""
     orders = json.loads(sys.stdin.readline())
-    interval = orders["interval"]
-    visitors = [
-        Asker(port, f"198.51.100.{number}", paths, interval) for number, paths in enumerate(orders["visitors"], 1)
-    ]
-    apart = interval / orders["times"] * CONNECTIONS if orders["times"] else 0.0
-    abusers = [Asker(port, ABUSER, cycle([orders["wanted"]]), apart) for _ in range(CONNECTIONS if apart else 0)]  # type: ignore[arg-type]
-    over, began = Event(), perf_counter()
-    attack = [
-        Thread(target=one.ask, args=(began + number * apart / CONNECTIONS, lambda: not over.is_set()), daemon=True)
-        for number, one in enumerate(abusers)
-    ]
+    if orders["times"]:
+        abuse(port, orders["interval"] / orders["times"], orders["wanted"])
+    else:
+        visit(port, orders["interval"], orders["visitors"])
+
+
+def visit(port: int, interval: float, wanted: Sequence[Sequence[str]]) -> None:
+    """Let each visitor ask for what he wants, and tell how long it took."""
+    visitors = [Asker(port, f"198.51.100.{number}", paths, interval) for number, paths in enumerate(wanted, 1)]
+    began = perf_counter()
     crowd = [Thread(target=one.ask, args=(began, lambda: True), daemon=True) for one in visitors]
-    for thread in (*attack, *crowd):
-        thread.start()
+    _run(crowd)
     for thread in crowd:
         thread.join()
+    say(visitors, perf_counter() - began)
+
+
+def abuse(port: int, interval: float, wanted: str) -> None:
+    """Ask for one path at intervals of so many seconds, until somebody says that it is over."""
+    apart = interval * CONNECTIONS
+    abusers = [Asker(port, ABUSER, cycle([wanted]), apart) for _ in range(CONNECTIONS)]  # type: ignore[arg-type]
+    over, began = Event(), perf_counter()
+    attack = [
+        Thread(target=one.ask, args=(began + number * interval, lambda: not over.is_set()), daemon=True)
+        for number, one in enumerate(abusers)
+    ]
+    _run(attack)
+    sys.stdin.readline()
     seconds = perf_counter() - began
     over.set()
     for thread in attack:
         thread.join()
-    say(visitors, abusers, seconds)
+    say(abusers, seconds)
 
 
-def say(visitors: Sequence[Asker], abusers: Sequence[Asker], seconds: float) -> None:
+def _run(threads: Sequence[Thread]) -> None:
+    for thread in threads:
+        thread.start()
+
+
+def say(askers: Sequence[Asker], seconds: float) -> None:
     """Write what came of it."""
     told: dict[str, Any] = {
-        "ms": [ms for one in visitors for ms in one.ms],
-        "statuses": sum((one.statuses for one in visitors), Counter()),
-        "abuser": sum((one.statuses for one in abusers), Counter()),
+        "ms": [ms for one in askers for ms in one.ms],
+        "statuses": sum((one.statuses for one in askers), Counter()),
         "seconds": seconds,
     }
     sys.stdout.write(json.dumps(told) + "\n")

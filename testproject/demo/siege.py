@@ -89,7 +89,7 @@ def figures(told: dict[str, Any]) -> dict[str, Any]:
     return {
         "p50_ms": round(cuts[49], 1),
         "p95_ms": round(cuts[94], 1),
-        "abuser_per_second": round(asked / told["seconds"], 1),
+        "abuser_per_second": round(asked / told["abuser_seconds"], 1),
         "abuser_refused": round(refused / asked, 4) if asked else 0.0,
     }
 
@@ -101,6 +101,13 @@ def as_table(found: Siege) -> str:
 
 
 def _crowd(port: int, visitors: list[list[str]], times: int) -> dict[str, Any]:
+    """Let the visitors in, beside the abuser if he asks so many ``times`` as often as one of them."""
+    orders = {"visitors": visitors, "interval": INTERVAL, "wanted": WANTED}
     with Child("testproject.demo.crowd", port) as crowd:
-        orders = {"visitors": visitors, "interval": INTERVAL, "times": times, "wanted": WANTED}
-        return crowd.ask(json.dumps(orders))
+        if not times:
+            return crowd.ask(json.dumps(orders | {"times": 0})) | {"abuser": {}, "abuser_seconds": 1.0}
+        with Child("testproject.demo.crowd", port) as abuser:
+            abuser.tell(json.dumps(orders | {"times": times}))
+            told = crowd.ask(json.dumps(orders | {"times": 0}))
+            attacked = abuser.ask("over")
+    return told | {"abuser": attacked["statuses"], "abuser_seconds": attacked["seconds"]}
