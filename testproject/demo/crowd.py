@@ -1,8 +1,8 @@
 """Visitors who take their time, and one client who asks fifty times as often: each by the clock, whatever is answered.
 
 A child of the demo: ``python -m testproject.demo.crowd PORT``. A line on stdin says who asks for what: visitors, or the
-abuser, who has a process of his own, so that measuring the others does not wait for him. It writes one line of JSON when
-the visitors are done, or when the abuser is told by another line that it is over.
+abuser, who has a process of his own, so that measuring the others does not wait for him. It writes one line of JSON
+when the visitors are done, or when the abuser is told by another line that it is over.
 """
 
 from __future__ import annotations
