@@ -81,7 +81,7 @@ def _storage() -> Iterator[checks.CheckMessage]:
     backend = django_settings.STORAGES.get("staticfiles", {}).get("BACKEND", "")
     try:
         holds = issubclass(import_string(backend), ReleaseMixin)
-    except (ImportError, TypeError):
+    except Exception:  # whatever a module raises when it is imported
         return  # Django says so itself
     if not holds:
         message = f"STORAGES['staticfiles'] is {backend}, which holds no releases."

@@ -15,6 +15,8 @@ from noa_perf.core.conf import Problem, Shape
 
 PATH = 'NOA_PERF["CDN"]["PROVIDERS"]'
 
+_HINT = "See the reference of PROVIDERS."
+
 _made: dict[str, Provider] = {}
 
 
@@ -40,13 +42,20 @@ def problems() -> Iterator[Problem]:
         try:
             cls, rest = _taken_apart(name, entry)
         except BadProvider as error:
-            yield Problem("value", str(error), "See the reference of PROVIDERS.")
+            yield Problem("value", str(error), _HINT)
             continue
         shape: Shape[Any] = Shape(cls.options, f"{PATH}[{name!r}]")
         found = shape.problems_of(rest)
         yield from found
         if not found:
-            yield from (Problem("value", *each) for each in _make(name, entry).problems())
+            yield from _own_problems(name, entry)
+
+
+def _own_problems(name: str, entry: Any) -> Iterator[Problem]:
+    try:
+        yield from [Problem("value", *each) for each in _make(name, entry).problems()]
+    except Exception as error:  # of somebody's own provider: a check says so, and stops no command
+        yield Problem("value", f"{PATH}[{name!r}] cannot be made ({type(error).__name__}: {error}).", _HINT)
 
 
 def _make(name: str, entry: Any) -> Provider:
@@ -54,7 +63,10 @@ def _make(name: str, entry: Any) -> Provider:
     shape: Shape[Any] = Shape(cls.options, f"{PATH}[{name!r}]")
     if wrong := shape.problems_of(rest):
         raise BadProvider(f"{wrong[0].message} {wrong[0].hint}")
-    made: Provider = cls(name, shape.load(rest))
+    try:
+        made: Provider = cls(name, shape.load(rest))
+    except Exception as error:  # a method is lacking, or somebody's own provider raises
+        raise BadProvider(f"{PATH}[{name!r}] cannot be made: {error}.") from error
     return made
 
 
@@ -63,9 +75,9 @@ def _taken_apart(name: str, entry: Any) -> tuple[Any, dict[str, Any]]:
         raise BadProvider(f'{PATH}[{name!r}] has to be a dict with a "BACKEND": the dotted path of a provider.')
     try:
         cls = import_string(entry["BACKEND"])
-    except ImportError as error:
+    except Exception as error:  # whatever a module raises when it is imported
         raise BadProvider(f"{PATH}[{name!r}]['BACKEND'] cannot be imported: {error}.") from error
-    if not (isinstance(cls, type) and issubclass(cls, Provider)):
+    if not (isinstance(cls, type) and issubclass(cls, Provider) and hasattr(cls, "options")):
         raise BadProvider(f"{PATH}[{name!r}]['BACKEND'] is {entry['BACKEND']}, and that is no Provider.")
     return cls, {key: value for key, value in entry.items() if key != "BACKEND"}
 

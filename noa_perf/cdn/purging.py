@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from noa_perf.cdn import edges
 from noa_perf.cdn.conf import settings
 from noa_perf.cdn.exceptions import BadPurge, CdnError, PurgeError
 from noa_perf.cdn.providers.base import Provider
+from noa_perf.core.commands import paragraph
+from noa_perf.core.findings import Finding
 
 logger = logging.getLogger("noa_perf.cdn")
 audit = logging.getLogger("noa_perf.audit")
+
+FAILED = "error"
+"""The provider of a row that says which failed."""
 
 TAG = re.compile(r"[a-z0-9_.-]{1,128}")
 """What every provider takes as a tag."""
@@ -20,21 +26,21 @@ TAG = re.compile(r"[a-z0-9_.-]{1,128}")
 
 def purge(
     *,
-    urls: Iterable[str] = (),
-    prefixes: Iterable[str] = (),
-    tags: Iterable[str] = (),
+    urls: str | Iterable[str] = (),
+    prefixes: str | Iterable[str] = (),
+    tags: str | Iterable[str] = (),
     everything: bool = False,
     soft: bool = True,
     provider: str = "",
 ) -> list[dict[str, str]]:
-    """Let the edges forget: addresses or paths, all that begin so, all with a tag, or everything.
+    """Let the edges forget: addresses or paths, all that begin so, all with a tag, or everything. A string is one.
 
     ``soft``: what has a tag goes on being served while it is fetched anew, where the provider can. Returns for each
     provider what was done. Every provider is asked, even where one fails; then
     :class:`~noa_perf.cdn.exceptions.PurgeError` is raised and says which did.
     :class:`~noa_perf.cdn.exceptions.BadPurge` where it cannot be meant so.
     """
-    wanted = (list(urls), list(prefixes), list(tags))
+    wanted = (_several(urls), _several(prefixes), _several(tags))
     _refuse_nonsense(*wanted, everything)
     chosen = [edges.provider(provider)] if provider else edges.providers()
     if not chosen:
@@ -45,8 +51,8 @@ def purge(
 def after_release() -> list[dict[str, str]]:
     """Purge the tags of pages that link to assets, for another release is live.
 
-    A provider that cannot be reached is told of and logged, and undoes nothing: the release is live, and the pages
-    link to files that are there still.
+    A provider that cannot be reached is logged, and undoes nothing: the release is live, and the pages link to files
+    that are there still. Its row is called ``error``; :func:`failures` makes findings of these.
     """
     tags = list(settings().purge)
     if not tags or not settings().providers:
@@ -55,7 +61,36 @@ def after_release() -> list[dict[str, str]]:
         return purge(tags=tags)
     except CdnError as error:
         logger.error("noa_perf.cdn: another release is live, but edges were not purged. %s", error)
-        return [{"provider": "error", "said": str(error)}]
+        return [{"provider": FAILED, "said": str(error)}]
+
+
+def failures(purged: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return what was not purged after a release as findings."""
+    return [
+        Finding(
+            kind="not_purged",
+            severity="high",
+            subject="PURGE",
+            summary=f"The release is live, and edges serve pages that link to the one before. {row['said']}",
+            cure=f"Mend the edge, then run: cdn_purge{''.join(f' --tag {tag}' for tag in settings().purge)}",
+        ).as_dict()
+        for row in purged
+        if row["provider"] == FAILED
+    ]
+
+
+def render(out: Any, report: Mapping[str, Any]) -> None:
+    """Write what a command has purged after a release, and what it has not."""
+    for row in report["purged"]:
+        if row["provider"] != FAILED:
+            out.write(f"purged {row['provider']}: {row['said']}")
+    for finding in report["findings"]:
+        if finding["kind"] == "not_purged":
+            out.write(paragraph(f"not purged: {finding['summary']} {finding['cure']}"))
+
+
+def _several(given: str | Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _refuse_nonsense(urls: Sequence[str], prefixes: Sequence[str], tags: Sequence[str], everything: bool) -> None:
@@ -94,6 +129,10 @@ def _at_each(chosen: Sequence[Provider], steps: Callable[[Provider], list[Callab
             said = ", ".join(step() for step in steps(each))
         except CdnError as error:
             failed.append(str(error))
+            continue
+        except Exception as error:  # somebody's own provider: the others are asked all the same
+            logger.exception("noa_perf.cdn: %s was not purged", each.name)
+            failed.append(f"{each.name} was not purged ({type(error).__name__}: {error}).")
             continue
         done.append({"provider": each.name, "said": said})
         audit.info("noa_perf.cdn: purged %s: %s", each.name, said)

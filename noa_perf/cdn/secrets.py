@@ -23,6 +23,12 @@ class Secret:
 
     def reveal(self) -> str:
         """Return the value; raise :class:`~noa_perf.cdn.exceptions.BadProvider` where it is not to be had."""
+        value = self._read()
+        if not (value.isascii() and value.isprintable()):
+            raise BadProvider(f"{self._setting} holds what no header can carry: use letters and digits of ASCII.")
+        return value
+
+    def _read(self) -> str:
         kind, colon, where = self._reference.partition(":")
         if colon and kind == "env":
             if where not in os.environ:
@@ -31,6 +37,7 @@ class Secret:
         if colon and kind == "file":
             try:
                 return Path(where).read_text().strip()
-            except OSError as error:
-                raise BadProvider(f"{self._setting} is in {where}, which cannot be read: {error.strerror}.") from error
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "no text"
+                raise BadProvider(f"{self._setting} is in {where}, which cannot be read: {why}.") from error
         return self._reference

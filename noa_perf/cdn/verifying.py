@@ -77,7 +77,7 @@ def verify(
 
     def ask(item: tuple[Asset, str]) -> tuple[Asset, str, Answer]:
         asset, encoding = item
-        return asset, encoding, fetch(urljoin(base, quote(asset.name)), encoding)
+        return asset, encoding, fetch(urljoin(base, quote(asset.name, errors="surrogateescape")), encoding)
 
     checked = Checked(provider, len(wanted), 0, 0, [])
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -110,7 +110,7 @@ def compare(asset: Asset, wanted: str, answer: Answer) -> Iterator[tuple[str, st
 def _body(asset: Asset, wanted: str, encoding: str, answer: Answer) -> Iterator[tuple[str, str]]:
     length = _number(answer.headers.get("content-length", ""), -1)
     if answer.cut or (length >= 0 and len(answer.body) < length):
-        yield "truncated", f"ends after {len(answer.body):,} bytes."
+        yield "truncated", f"ends after {_bytes(len(answer.body))}."
         return
     if encoding not in {"", wanted}:
         yield "encoding", f"is encoded as {encoding}, and was asked for as {wanted or 'it is'}."
@@ -135,9 +135,9 @@ def _other(asset: Asset, wanted: str, plain: bytes) -> Iterator[tuple[str, str]]
     if form:
         yield "encoding", f"is encoded as {form}, and no header says so."
     elif len(plain) < asset.blob.size:
-        yield "truncated", f"has {len(plain):,} bytes, and {asset.blob.size:,} were published."
+        yield "truncated", f"has {_bytes(len(plain))}, and should have {asset.blob.size:,}."
     else:
-        yield "stale", f"is not what was published ({len(plain):,} bytes, {asset.blob.size:,} expected)."
+        yield "stale", f"is not what was published ({_bytes(len(plain))}, {asset.blob.size:,} expected)."
 
 
 def _headers(asset: Asset, headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -174,6 +174,10 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         raise ValueError(str(error)) from error
 
 
+def _bytes(many: int) -> str:
+    return f"{many:,} {'byte' if many == 1 else 'bytes'}"
+
+
 def _number(text: str, default: int = 0) -> int:
     return int(text) if text.isdigit() else default
 
@@ -198,7 +202,7 @@ def fetching(timeout: float) -> Iterator[Fetch]:
             with client.stream("GET", url, headers=headers) as answer:
                 status, told = answer.status_code, {name.lower(): value for name, value in answer.headers.items()}
                 body.extend(answer.iter_raw())
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             if status:
                 return Answer(status, told, b"".join(body), cut=True)
             return Answer(0, {}, b"", error=f"did not answer ({type(error).__name__}).")

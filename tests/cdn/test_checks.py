@@ -7,8 +7,23 @@ from django.test import override_settings
 
 from noa_perf.cdn import checks
 from noa_perf.cdn.checks import MIDDLEWARE
+from noa_perf.cdn.providers.dummy import Dummy
 
 VARNISH = "noa_perf.cdn.providers.varnish.Varnish"
+
+
+class Raises(Dummy):
+    """Somebody's own provider, with a slip."""
+
+    def problems(self):
+        yield from (1 // each for each in (0,))
+
+
+class RaisesAtOnce(Dummy):
+    """Likewise."""
+
+    def __init__(self, name, options):
+        raise ZeroDivisionError
 
 
 def told(check=checks.check_settings, **cdn):
@@ -38,6 +53,11 @@ def test_sound_settings_are_told_nothing_of():
         ({"PROVIDERS": {"e": {"BACKEND": VARNISH, "URL": "http://a", "TOKEN": "env:X", "NODS": []}}}, "E005", "NODES"),
         ({"PROVIDERS": {"e": {"BACKEND": VARNISH, "URL": "a.example", "TOKEN": "env:X"}}}, "E005", "scheme"),
         ({"PROVIDERS": {"e": {"BACKEND": VARNISH, "URL": "http://a"}}}, "E005", "TOKEN"),
+        ({"PROVIDERS": {"e": {"BACKEND": VARNISH, "URL": "http://[::1", "TOKEN": "env:X"}}}, "E005", "Invalid IPv6"),
+        ({"PROVIDERS": {"e": {"BACKEND": VARNISH, "URL": "http://a:b", "TOKEN": "env:X"}}}, "E005", "Port"),
+        ({"PROVIDERS": {"e": {"BACKEND": "tests.cdn.test_checks.Raises"}}}, "E005", "ZeroDivisionError"),
+        ({"PROVIDERS": {"e": {"BACKEND": "tests.cdn.test_checks.RaisesAtOnce"}}}, "E005", "cannot be made"),
+        ({"PROVIDERS": {"e": {"BACKEND": "noa_perf.cdn.providers.base.Provider"}}}, "E005", "no Provider"),
         ({"PURGE": ["Pages"]}, "E007", "Pages"),
     ],
 )

@@ -66,6 +66,9 @@ def test_a_file_that_is_named_and_not_there_is_a_finding(tmp_path, root):
     assert "gone.png" in run("cdn_build")[1]
     assert told("cdn_build")[0] == 0
     assert told("cdn_plan")[0] == 1
+    code, report = told("cdn_deploy")  # it stops nothing
+    assert (code, [each["kind"] for each in report["findings"]]) == (0, ["missing_asset"])
+    assert told("cdn_deploy", "--fail-level", "medium")[0] == 1
 
 
 def test_plan_changes_nothing_and_says_what_deploy_will_do(tmp_path, root):

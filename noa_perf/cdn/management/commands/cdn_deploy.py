@@ -13,9 +13,10 @@ from noa_perf.core.commands import ReportCommand, paragraph
 
 
 class Command(ReportCommand):
-    """Ends with 2, and nothing of it live, where anything fails."""
+    """Ends with 2, and nothing of it live, where anything fails; with 1 where it is live, and edges were not purged."""
 
     help = "Build the static files and publish them as a release. Killed at any step, the next run goes on."
+    fail_level = "high"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the brake's and the dry run."""
@@ -26,20 +27,21 @@ class Command(ReportCommand):
     def collect(self, **options: Any) -> dict[str, Any]:
         """Publish; return what was done."""
         built = building.build(bar)
-        findings = findings_of(built)
+        # They stop nothing by default, as cdn_plan does.
+        findings = [{**each, "severity": "medium"} for each in findings_of(built)]
         if options["dry_run"]:
             purge = list(settings().purge)
             return {"dry_run": True, **plan_rows(service.plan(built.manifest)), "purge": purge, "findings": findings}
         done = service.deploy(built.manifest, force=options["force"], progress=bar)
-        moved = done.live != done.plan.live
+        purged = purging.after_release() if done.live != done.plan.live else []
         return {
             "dry_run": False,
             "release": done.live,
             "before": done.plan.live,
             "uploaded": done.uploaded,
             "bytes": done.bytes,
-            "purged": purging.after_release() if moved else [],
-            "findings": findings,
+            "purged": purged,
+            "findings": [*findings, *purging.failures(purged)],
         }
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
@@ -48,7 +50,8 @@ class Command(ReportCommand):
             render_plan(self.stdout, report)
             return
         for finding in report["findings"]:
-            self.stdout.write(paragraph(f"missing: {finding['summary']}"))
+            if finding["kind"] == "missing_asset":
+                self.stdout.write(paragraph(f"missing: {finding['summary']}"))
         if report["release"] == report["before"] and not report["uploaded"]:
             self.stdout.write(f"Release {report['release']} is live already, and nothing of it is lacking.")
             return
@@ -56,5 +59,4 @@ class Command(ReportCommand):
         self.stdout.write(f"Uploaded {files}, {report['bytes']:,} bytes. Release {report['release']} is live.")
         if report["before"] and report["before"] != report["release"]:
             self.stdout.write(f"Back to the one before: manage.py cdn_rollback {report['before']}")
-        for each in report["purged"]:
-            self.stdout.write(f"purged {each['provider']}: {each['said']}")
+        purging.render(self.stdout, report)

@@ -11,9 +11,10 @@ from noa_perf.core.commands import ReportCommand
 
 
 class Command(ReportCommand):
-    """Uploads nothing: all files of a release that is listed are there."""
+    """Uploads nothing. Ends with 1 where the release is live, and edges could not be purged."""
 
     help = "Make the release that was live before live again, or the one that is named."
+    fail_level = "high"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the release and the dry run."""
@@ -26,7 +27,8 @@ class Command(ReportCommand):
         was, now = service.rollback(options["release"], dry_run=options["dry_run"])
         moved = not options["dry_run"] and was != now
         purged = purging.after_release() if moved else []
-        return {"dry_run": options["dry_run"], "was": was, "release": now, "purged": purged, "findings": []}
+        failures = purging.failures(purged)
+        return {"dry_run": options["dry_run"], "was": was, "release": now, "purged": purged, "findings": failures}
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
         """Say which is live."""
@@ -35,5 +37,4 @@ class Command(ReportCommand):
             return
         verb = "would be" if report["dry_run"] else "is"
         self.stdout.write(f"Release {report['release']} {verb} live; it was {report['was'] or 'none'}.")
-        for each in report["purged"]:
-            self.stdout.write(f"purged {each['provider']}: {each['said']}")
+        purging.render(self.stdout, report)

@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 from noa_perf.cdn import edges, service
 from noa_perf.cdn.commands import SHOWN, bar
 from noa_perf.cdn.exceptions import BadProvider, UnknownRelease
+from noa_perf.cdn.providers.base import host_of
 from noa_perf.cdn.verifying import Checked, Fault, chosen, fetching, verify
 from noa_perf.core.commands import ReportCommand, paragraph, table
 from noa_perf.core.findings import Finding
@@ -49,11 +50,9 @@ class Command(ReportCommand):
             raise UnknownRelease(f"No release is live in {releases.target.where}: run cdn_deploy first.")
         manifest = chosen(releases.manifest(live), options["only"])
         static = settings.STATIC_URL or "/static/"
+        places = self._places(options)
         with fetching(options["timeout"]) as fetch:
-            checked = [
-                verify(manifest, name, urljoin(address + "/", static), fetch, bar)
-                for name, address in self._places(options)
-            ]
+            checked = [verify(manifest, name, urljoin(address + "/", static), fetch, bar) for name, address in places]
         return {
             "release": live,
             "providers": [_row(each) for each in checked],
@@ -75,10 +74,13 @@ class Command(ReportCommand):
     @staticmethod
     def _places(options: dict[str, Any]) -> list[tuple[str, str]]:
         if options["base"]:
+            host_of(options["base"])  # says what is wrong with it
             return [(options["base"], options["base"].rstrip("/"))]
         named = [edges.provider(options["provider"])] if options["provider"] else edges.providers()
         if not named:
             raise BadProvider('NOA_PERF["CDN"]["PROVIDERS"] names no edge; --base verifies any address.')
+        for each in named:
+            host_of(each.url)
         return [(each.name, each.url) for each in named]
 
 
