@@ -16,7 +16,8 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """An SVG is a document that may hold scripts: opened by itself it may do nothing."""
 
 ATTRIBUTE = "noa_perf_edge"
-"""Where a view's answer carries what :func:`~noa_perf.cdn.decorators.edge_cached` said of it: a :class:`PagePolicy`, or :class:`NotKept`."""
+"""Where a view's answer carries what :func:`~noa_perf.cdn.decorators.edge_cached` said of it, or a
+:class:`NotKept`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from django.apps import apps
 from django.core.files.base import ContentFile
-from django.core.management import call_command
 from django.core.files.storage import FileSystemStorage
+from django.core.management import call_command
 from django.db import connections, models, transaction
 from django.template import Context, Template, TemplateSyntaxError
 from django.test.utils import isolate_apps
@@ -454,7 +455,7 @@ def test_a_worker_that_does_not_see_the_row_yet_tries_again_and_not_for_ever(med
 
     looking = Later()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tasks.apps, "get_model", lambda label: _Model(looking))
+        patched.setattr(apps, "get_model", lambda label: _Model(looking))
         tasks.process_picture.apply(("gallery.Photo", saved.pk, "later", "default"))
     assert (looking.looks, worker) == (3, [5, 10])
     assert rows.get().later_variants["width"] == 60
