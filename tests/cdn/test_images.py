@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import tracemalloc
 import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.pipeline import images
@@ -304,6 +305,132 @@ def test_no_picture_is_made_wider_than_it_is():
 def test_variants_that_would_be_larger_are_left_out():
     made = processed(saved(quarters(8, 8), "PNG"))
     assert (made.width, made.height, made.variants) == (8, 8, ())
+
+
+def lines(format_, **options):
+    """Return a picture that newer formats do not make smaller in its own width, but in narrow ones."""
+    picture = Image.new("RGB", (800, 480), "white")
+    draw = ImageDraw.Draw(picture)
+    for x in range(0, 800, 16):
+        draw.line((x, 0, 800 - x, 480), fill=(x % 255, 80, 160), width=2)
+    return saved(picture, format_, **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        (photo(300, 200), ["avif", "webp"]),
+        (lines("JPEG", quality=30), []),
+        (lines("PNG", optimize=True), ["avif"]),
+        (lines("WEBP", quality=40), ["webp"]),  # the widest is the original itself
+    ],
+    ids=["photograph", "coarse JPEG", "lines in a PNG", "coarse WebP"],
+)
+def test_the_widest_of_each_format_is_as_wide_as_the_picture(data, kept, monkeypatch):
+    """A browser looks at the first format that it knows: without the widest it would stretch a narrow one."""
+    monkeypatch.setattr(images, "searching", lambda: False)
+    made = processed(data, widths=(200, 120))
+    assert [each for each in ("avif", "webp") if of(made, each)] == kept
+    for format_ in kept:
+        some = of(made, format_)
+        assert some[-1].width == made.width
+        sizes = [len(each.data) for each in some]
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] < len(data) or some[-1].data == data
+        assert sizes[0] < len(data)
+
+
+def test_a_webp_that_nothing_makes_smaller_is_not_published_twice(monkeypatch):
+    monkeypatch.setattr(images, "searching", lambda: False)
+    assert not processed(lines("WEBP", quality=5), formats=("webp",)).variants
+
+
+def test_avif_goes_as_a_whole_or_stays_as_a_whole(monkeypatch):
+    data = photo(300, 200)
+    sizes: dict[tuple[str, int], int] = {}
+    monkeypatch.setattr(images, "searching", lambda: False)
+    monkeypatch.setattr(images, "save", lambda picture, format_, quality: b"x" * sizes[format_, picture.width])
+    for avif, kept in (((11, 20), {"avif", "webp"}), ((5, 40), {"webp"}), ((10, 30), {"webp"})):
+        sizes.update({("webp", 120): 10, ("webp", 300): 30, ("avif", 120): avif[0], ("avif", 300): avif[1]})
+        made = processed(data, widths=(120,))
+        assert {each.format for each in made.variants} == kept
+        assert {each.width for each in of(made, "webp")} == {120, 300}
+        assert len(of(made, "avif")) in {0, 2}
+
+
+def test_a_narrow_variant_that_is_larger_than_a_wider_one_goes(monkeypatch):
+    sizes = {120: 40, 200: 20, 300: 30}
+    monkeypatch.setattr(images, "searching", lambda: False)
+    monkeypatch.setattr(images, "save", lambda picture, format_, quality: b"x" * sizes[picture.width])
+    made = processed(photo(300, 200), widths=(120, 200), formats=("webp",))
+    assert [each.width for each in made.variants] == [200, 300]
+
+
+@pytest.mark.parametrize(("size", "kept"), [((40, 16_400), {"avif"}), ((16_400, 40), {"avif"}), ((40_000, 8), set())])
+def test_what_a_format_has_no_room_for_gets_none_of_it(size, kept):
+    made = processed(saved(Image.linear_gradient("L").resize(size), "BMP"), widths=(20,))
+    assert (made.width, made.height) == size
+    assert {each.format for each in made.variants} == kept
+    for each in made.variants:
+        assert opened(each.data).size == (each.width, each.height)
+
+
+def test_what_an_encoder_says_ends_nothing(monkeypatch):
+    def fails(*args):
+        raise RuntimeError("encoding error")
+
+    monkeypatch.setattr(images, "save", fails)
+    assert processed(photo(40, 30)) is None
+
+
+def seeds():
+    picture = quarters(40, 30)
+    other = picture.rotate(90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for format_ in ("PNG", "JPEG", "WEBP"):
+        yield saved(picture, format_, exif=exif)
+    for format_ in ("GIF", "PNG", "WEBP"):
+        yield saved(picture, format_, save_all=True, append_images=[other], duration=50)
+    noise = [Image.effect_noise((60, 60), sigma).convert("P") for sigma in (80, 90, 95)]
+    yield saved(noise[0], "GIF", save_all=True, append_images=noise[1:], duration=50)
+
+
+def damaged(data, chance):
+    """Return ``data`` with some bytes changed, put in, or cut off."""
+    harmed = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        place, what = chance.randrange(len(harmed)), chance.random()
+        if what < 0.7:
+            harmed[place] = chance.randrange(256)
+        elif what < 0.85:
+            del harmed[place + 1 :]
+        else:
+            harmed[place:place] = chance.randbytes(4)
+    return bytes(harmed)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_pictures_end_nothing(monkeypatch):
+    monkeypatch.setattr(images, "searching", lambda: False)
+    chance = random.Random(1)
+    read = broken = 0
+    for data in seeds():
+        for _ in range(250):
+            try:
+                made = processed(damaged(data, chance), widths=(20,), formats=("webp",), max_pixels=1_000_000)
+            except BuildError:
+                continue  # it says that it is so large
+            read, broken = read + (made is not None), broken + (made is None)
+    assert read > 100
+    assert broken > 100
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_moving_pictures_that_are_cut_off_end_nothing():
+    data = list(seeds())[-1]
+    for end in range(20, len(data), 11):
+        processed(data[:end], formats=("webp",))
 
 
 def test_without_scikit_image_qualities_are_fixed(monkeypatch):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from noa_perf.cdn.exceptions import BuildError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logger = logging.getLogger("noa_perf.cdn")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 """Files of which variants are made."""
@@ -24,6 +27,9 @@ REFERENCE = 82
 FIXED = {"avif": 63, "webp": 80}
 """Qualities where scikit-image is not there to look: a little below what it finds for most photographs; the docs have
 figures."""
+
+_LONGEST = {"avif": 32_768, "webp": 16_383}
+"""Pixels a side: what the format has room for, or what decoders take."""
 
 _SPAN = {"avif": (30, 90), "webp": (40, 95)}
 _SPEED = 6
@@ -70,30 +76,37 @@ def searching() -> bool:
 def processed(
     data: bytes, name: str, *, formats: Sequence[str], widths: Iterable[int], max_pixels: int
 ) -> Processed | None:
-    """Return the variants of a picture that are smaller than it; None where ``data`` is no picture, or a strange one.
+    """Return the variants of a picture; None where ``data`` is no picture, or a strange one.
 
     ``formats`` are ``avif`` and ``webp``; ``widths`` those of the variants in pixels, beside its own. Raises
     :class:`~noa_perf.cdn.exceptions.BuildError` for a picture of more than ``max_pixels``, all frames together: it is
     not unpacked.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             frames = int(getattr(image, "n_frames", 1))
             _refuse_bombs(image, frames, name, max_pixels)
+            usable = [each for each in formats if max(image.size) <= _LONGEST[each]]
             if frames > 1:
-                return _animated(image, data, formats)
+                return _animated(image, data, usable)
             picture = _upright(image)
+            return None if picture is None else _still(picture, data, usable, widths, is_webp=image.format == "WEBP")
+    except BuildError:
+        raise
     except Image.DecompressionBombError as error:
         raise BuildError(_bomb(name, str(error), max_pixels)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return None  # broken, or cut off: it is published as it is, as broken as it was
-    if picture is None:
-        return None
-    own = [width for width in sorted(set(widths)) if width < picture.width] + [picture.width]
-    made = [each for width in own for each in _variants(_resized(picture, width), formats)]
-    return Processed(picture.width, picture.height, tuple(_winning(made, len(data))))
+    except Exception:  # whatever a decoder says to what is broken or cut off
+        logger.info("noa_perf.cdn: %s gets no variants.", name, exc_info=True)
+        return None  # it is published as it is, as broken as it was
+
+
+def _still(picture: Image, data: bytes, formats: Sequence[str], widths: Iterable[int], *, is_webp: bool) -> Processed:
+    wanted = [width for width in sorted(set(widths)) if width < picture.width] + [picture.width]
+    made = [each for width in wanted for each in _variants(_resized(picture, width), formats)]
+    sources = {each: _falling([one for one in made if one.format == each], data, is_webp=is_webp) for each in formats}
+    return Processed(picture.width, picture.height, tuple(_winning(sources)))
 
 
 def _refuse_bombs(image: Image, frames: int, name: str, max_pixels: int) -> None:
@@ -206,16 +219,35 @@ def similarity(picture: Image, data: bytes) -> float:
     return float(compare(one, two, data_range=255.0))
 
 
-def _winning(made: Iterable[Made], original: int) -> list[Made]:
-    """Return those that are smaller than the original, and than the other formats of their width that browsers ask for
-    only where they do not know this one."""
-    kept: list[Made] = []
-    for each in made:
-        webp = [one for one in made if one.format == "webp" and one.width == each.width]
-        beaten = each.format == "avif" and any(len(one.data) <= len(each.data) for one in webp)
-        if len(each.data) < original and not beaten:
-            kept.append(each)
-    return kept
+def _falling(made: Sequence[Made], data: bytes, *, is_webp: bool) -> list[Made]:
+    """Return those of one format, the narrowest first, that are smaller than all that are wider; none where the widest
+    is not smaller than the original.
+
+    A browser that knows the format looks at nothing else: without the widest it would show a narrow one, blurred.
+    """
+    *narrower, own = made
+    if len(own.data) >= len(data):
+        if own.format != "webp" or not is_webp:
+            return []
+        own = replace(own, data=data)  # the original is of this format, and is the widest itself
+    kept = [own]
+    for each in reversed(narrower):
+        if len(each.data) < len(kept[0].data):
+            kept.insert(0, each)
+    return [] if kept == [own] and own.data is data else kept
+
+
+def _winning(sources: Mapping[str, Sequence[Made]]) -> list[Made]:
+    """Return all, the narrowest first; or without AVIF, where WebP takes no more over the widths that they share.
+
+    A browser that knows both looks at AVIF alone, at each width. So it is one or the other for all of them.
+    """
+    sizes = {format_: {each.width: len(each.data) for each in some} for format_, some in sources.items()}
+    avif, webp = sizes.get("avif", {}), sizes.get("webp", {})
+    shared = avif.keys() & webp.keys()
+    beaten = bool(shared) and sum(webp[width] for width in shared) <= sum(avif[width] for width in shared)
+    kept = [each for format_, some in sources.items() if not (beaten and format_ == "avif") for each in some]
+    return sorted(kept, key=lambda each: each.width)
 
 
 def _animated(image: Image, data: bytes, formats: Sequence[str]) -> Processed | None:
