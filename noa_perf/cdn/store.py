@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +32,33 @@ class Store:
     def put(self, data: bytes) -> Blob:
         """Keep ``data`` and return what it hashes to."""
         blob = blob_of(data)
-        path = self.path(blob)
-        if not path.exists():
-            self._write(path, data)
+        if not self._exists(blob):
+            self._write(self.path(blob), data)
         return blob
+
+    def _exists(self, blob: Blob) -> bool:
+        with _usable(self.path(blob), "read"):
+            return self.path(blob).exists()
 
     def get(self, blob: Blob) -> bytes:
         """Return a blob's bytes; raise :class:`~noa_perf.cdn.exceptions.BuildError` where they are gone or damaged."""
+        path = self.path(blob)
         try:
-            data = self.path(blob).read_bytes()
+            with _usable(path, "read"):
+                data = path.read_bytes()
         except FileNotFoundError as error:
-            raise BuildError(f"{self.path(blob)} is gone. Run cdn_build again.") from error
+            raise BuildError(f"{path} is gone. Run cdn_build again.") from error
         if hashlib.sha256(data).hexdigest() != blob.sha256:
-            self.path(blob).unlink(missing_ok=True)
+            with _usable(path, "deleted"):
+                path.unlink(missing_ok=True)
             raise BuildError(f"{self.path(blob)} was damaged, and is deleted now. Run cdn_build again.")
         return data
 
     def has(self, blob: Blob) -> bool:
         """Tell whether a blob is there, with as many bytes as it has."""
         try:
-            return self.path(blob).stat().st_size == blob.size
+            with _usable(self.path(blob), "read"):
+                return self.path(blob).stat().st_size == blob.size
         except FileNotFoundError:
             return False
 
@@ -61,13 +69,16 @@ class Store:
     def recall(self, step: str, *ingredients: Any) -> Any:
         """Return what was remembered of a step with these ingredients; None if nothing was, or it cannot be read."""
         try:
-            return json.loads(self._note(step, ingredients).read_bytes())
-        except (FileNotFoundError, ValueError):
+            digest, _, result = self._note(step, ingredients).read_bytes().partition(b"\n")
+        except OSError:
             return None
+        # Whatever else somebody wrote there was remembered by nobody.
+        return json.loads(result) if digest == _digest(result) else None
 
     def remember(self, result: Any, step: str, *ingredients: Any) -> None:
         """Note a step's ``result`` (JSON) by all that it depends on: the tool, its version, its options, its input."""
-        self._write(self._note(step, ingredients), json.dumps(result).encode())
+        text = json.dumps(result).encode()
+        self._write(self._note(step, ingredients), _digest(text) + b"\n" + text)
 
     def transformed(self, make: Callable[[], bytes | None], step: str, *ingredients: Any) -> Blob | None:
         """Return what ``make()`` makes, remembered; None if it makes nothing, which is remembered too."""
@@ -85,7 +96,8 @@ class Store:
         """Delete each file of which ``keep`` says no, and yield it."""
         for path in sorted(self.folder.glob("*/??/*")):
             if not keep(path):
-                path.unlink(missing_ok=True)
+                with _usable(path, "deleted"):
+                    path.unlink(missing_ok=True)
                 yield path
 
     def _note(self, step: str, ingredients: tuple[Any, ...]) -> Path:
@@ -94,14 +106,27 @@ class Store:
         return self.folder / "notes" / digest[:2] / digest[2:]
 
     def _write(self, path: Path, data: bytes) -> None:
-        try:
+        with _usable(path, "written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
-        except OSError as error:
-            raise BuildError(
-                f"{path} cannot be written ({error.strerror or error}): NOA_PERF['CDN']['BUILD_DIR'] names a folder "
-                "with room, which this process may write."
-            ) from error
+
+
+@contextmanager
+def _usable(path: Path, used: str) -> Iterator[None]:
+    """Name the setting where a file cannot be used; that it is not there is another matter, unless it was written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and used == "read":
+            raise
+        raise BuildError(
+            f"{path} cannot be {used} ({error.strerror or error}): NOA_PERF['CDN']['BUILD_DIR'] names a folder "
+            "with room, which this process may read and write."
+        ) from error
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def blob_of(data: bytes) -> Blob:

@@ -65,6 +65,45 @@ def test_a_note_that_cannot_be_read_is_none(store):
     assert store.recall("js", "x") is None
 
 
+@pytest.mark.parametrize("strange", [b"[1]", b'{"a": 1}', b"5", b"\xff\xfe", b"\n[]", b"", b"null"])
+def test_a_note_that_somebody_else_wrote_is_none(store, strange):
+    blob = store.transformed(lambda: b"made", "js", "x")
+    note = next(store.folder.glob("notes/*/*"))
+    note.write_bytes(strange)
+    assert store.recall("js", "x") is None
+    assert store.transformed(lambda: b"made", "js", "x") == blob
+    assert store.recall("js", "x") == [blob.sha256, blob.md5, blob.size]
+
+
+def test_a_folder_in_a_notes_place_is_no_note(store):
+    store.remember([1], "js", "x")
+    note = next(store.folder.glob("notes/*/*"))
+    note.unlink()
+    note.mkdir()
+    assert store.recall("js", "x") is None
+    with pytest.raises(BuildError, match=r"written.*BUILD_DIR"):
+        store.remember([1], "js", "x")
+
+
+def test_what_may_not_be_read_is_an_error_that_names_the_setting(store, monkeypatch):
+    blob = store.put(b"hello")
+
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    for use, needs in ((store.get, "read_bytes"), (store.has, "stat"), (lambda _: store.put(b"hello"), "exists")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"pathlib.Path.{needs}", denied)
+            with pytest.raises(BuildError, match=r"read \(Permission denied\).*BUILD_DIR"):
+                use(blob)
+    store.remember([1], "js", "x")
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+    assert store.recall("js", "x") is None
+    monkeypatch.setattr("pathlib.Path.unlink", denied)
+    with pytest.raises(BuildError, match=r"deleted \(Permission denied\).*BUILD_DIR"):
+        list(store.forget(lambda path: False))
+
+
 def test_what_nobody_keeps_is_deleted(store):
     kept, gone = store.put(b"a"), store.put(b"b")
     assert list(store.forget(lambda path: path == store.path(kept))) == [store.path(gone)]
