@@ -6,6 +6,7 @@ import pytest
 
 from noa_perf.cdn.pipeline import css
 from noa_perf.cdn.pipeline.css import fallbacks, minified, references, stripped
+from tests.cdn.files import grows_with
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,31 @@ def test_files_that_a_style_sheet_names():
     assert found[-1].kind == "map"
     plain = [each for each in found if "(" not in each.target]
     assert all(SHEET[each.start : each.end] == each.target for each in plain)
+
+
+def test_an_address_without_an_end_names_no_file():
+    assert not list(references("a{b:url(c.png"))
+    assert not list(references("a{b:url( c.png\\"))
+
+
+def read(text):
+    for work in (references, css._rules):
+        list(work(text))
+    stripped(text)
+    fallbacks(text)
+    css._as_old_as("(min-", text)
+
+
+@pytest.mark.parametrize("piece", ["a{b:url(", 'url(  "', '"\\"', "/*", "(", "a{b:c(d"])
+def test_sheets_that_are_cut_off_are_read_once(piece):
+    assert grows_with(read, piece) < 10
+
+
+def test_rules_in_rules_in_rules_are_taken_apart_to_some_depth():
+    deep = "@media (min-width:1px) { a { height: 1vh; height: 1dvh } " * 300 + "}" * 300
+    small = minified(deep)
+    assert fallbacks(small) == fallbacks(deep)
+    assert len(small) < len(deep)
 
 
 def test_random_text_is_read_to_its_end():

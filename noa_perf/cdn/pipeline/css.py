@@ -15,7 +15,7 @@ TOKEN = re.compile(
     r"""
     (?P<comment>/\*.*?(?:\*/|\Z))
   | (?P<string>"(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'?)
-  | (?P<url>url\(\s*(?![\s"'])(?:\\.|[^)\\])*\))
+  | (?P<url>url\(\s*+(?!["'])(?:\\.|[^)\\])*+(?:\)|\\?\Z))
   | (?P<space>\s+)
   | (?P<word>(?:\\.|[-\w@%#.]|[^\x00-\x7f])+)
   | (?P<mark>.)
@@ -32,6 +32,8 @@ _TIGHT = _BLOCK | {","}
 """Around these no space has a meaning, but for values of custom properties, which keep theirs."""
 
 _HOLDER = re.compile(r"\s*@(?:media|supports|layer|container)\b(?:[^{};/\"']|/(?!\*))*\{", re.IGNORECASE)
+_DEEPEST = 10
+"""Rules in rules in rules: each level is read anew, and nobody writes more."""
 _PREFIXED = re.compile(r"(?<![\w-])-(?:webkit|moz|ms|o|khtml)-[\w-]+")
 _HARMLESS = re.compile(
     r"(?:margin|padding)(?:-(?:top|right|bottom|left))?"
@@ -56,7 +58,7 @@ _ASIDE = re.compile(rf"{_STRINGS}|/\*.*?(?:\*/|\Z)", re.VERBOSE | re.DOTALL)
 _OLD_RANGE = re.compile(r"\(\s*(?:-webkit-)?(?:min|max)-", re.IGNORECASE)
 _PRELUDE = re.compile(
     r"""
-    "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | /\*.*?\*/
+    "(?:\\.|[^"\\])*+(?:"|\\?\Z) | '(?:\\.|[^'\\])*+(?:'|\\?\Z) | /\*.*?(?:\*/|\Z)
   | @(?:media|import|container)\b[^{;]*
     """,
     re.VERBOSE | re.DOTALL,
@@ -94,7 +96,8 @@ def references(text: str) -> Iterator[Reference]:
 
 def _named(token: re.Match[str], last: str, around: Sequence[str]) -> Iterator[Reference]:
     if token.lastgroup == "url":
-        yield _unquoted(token)
+        if token.group().endswith(")"):  # without an end it is the rest of the file
+            yield _unquoted(token)
     elif token.lastgroup == "string" and (last == "@import" or (around and around[-1] in _NAMING)):
         yield Reference(token.start() + 1, token.end() - 1, _unescaped(token.group()[1:-1]), "url")
 
@@ -130,28 +133,28 @@ def minified(text: str, targets: Sequence[str] = ()) -> str:
     """
     small = _lightning(text, targets)
     if small is None:
-        small = "".join(_piecewise(run, targets) for run in _runs(text))
+        small = "".join(_piecewise(run, targets, 0) for run in _runs(text))
     return small if len(small.encode()) < len(text.encode()) else text
 
 
-def _piecewise(rules: Sequence[str], targets: Sequence[str]) -> str:
+def _piecewise(rules: Sequence[str], targets: Sequence[str], depth: int) -> str:
     """Return rules smaller, in stretches as long as can be trusted."""
     text = "".join(rules)
     small = _lightning(text, targets)
     if small is not None:
         return small
     if len(rules) == 1:
-        return _inside(text, targets) or stripped(text)
+        return _inside(text, targets, depth) or stripped(text)
     middle = len(rules) // 2
-    return _piecewise(rules[:middle], targets) + _piecewise(rules[middle:], targets)
+    return _piecewise(rules[:middle], targets, depth) + _piecewise(rules[middle:], targets, depth)
 
 
-def _inside(rule: str, targets: Sequence[str]) -> str:
+def _inside(rule: str, targets: Sequence[str], depth: int) -> str:
     """Return a rule that holds others with these made smaller; empty if it holds none."""
     match = _HOLDER.match(rule)
-    if not match or not rule.endswith("}"):
+    if not match or not rule.endswith("}") or depth == _DEEPEST:
         return ""
-    inner = "".join(_piecewise(run, targets) for run in _runs(rule[match.end() : -1]))
+    inner = "".join(_piecewise(run, targets, depth + 1) for run in _runs(rule[match.end() : -1]))
     return f"{stripped(match.group())}{inner}}}"
 
 
