@@ -50,14 +50,28 @@ _COMPRESSIBLE = _TEXTS | {
 }
 
 
-def content_type(name: str) -> str:
-    """Return the Content-Type of a file of this name; text is UTF-8, as everything that a build writes."""
+def content_type(name: str, *, utf8: bool = True) -> str:
+    """Return the Content-Type of a file of this name.
+
+    Text is UTF-8, as everything that a build writes. Where it is not, ``utf8`` is false and no charset is said, which
+    would count for more than what the file says itself.
+    """
+    kind = _kind(name)
+    return f"{kind}; charset=utf-8" if utf8 and is_text(name) else kind
+
+
+def is_text(name: str) -> bool:
+    """Tell whether files of this name have a charset."""
+    kind = _kind(name)
+    return kind.startswith("text/") or kind in _TEXTS
+
+
+def _kind(name: str) -> str:
     suffix = posixpath.splitext(name)[1].lower()
-    kind = _TYPES.get(suffix) or _BUILTIN.guess_type(f"x{suffix}")[0] or "application/octet-stream"
-    return f"{kind}; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind
+    return _TYPES.get(suffix) or _BUILTIN.guess_type(f"x{suffix}")[0] or "application/octet-stream"
 
 
 def compressible(name: str) -> bool:
     """Tell whether files of this name are worth compressing; pictures, films and woff2 are compressed already."""
-    kind = content_type(name).partition(";")[0]
+    kind = _kind(name)
     return kind.startswith("text/") or kind in _COMPRESSIBLE

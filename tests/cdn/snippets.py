@@ -78,6 +78,28 @@ b", "\x41\u{1F600}");
           return JSON.stringify([a, c, rest, others, d, e, more, arguments.length]) }
         console.log(f(), f({ a: 5, b: { c: 6, z: 1 }, y: 2 }, [1, 2, 3], 8, 9), f.length);
     """,
+    "how many parameters there are": """
+        function run(mw, err) { return mw.length === 4 ? "error handler" : "middleware" }
+        console.log(run(function (err, req, res, next) { return String(err) }), ((a, b) => 1).length);
+        const o = { then(ok, no) { return 1 }, catch(no, more) { return 2 } }; console.log(o.then.length, o.catch.length);
+    """,
+    "defaults of what is not used": """
+        let n = 0; function id(key = ++n) { return 1 } id(); id(); console.log(n, ((a, b = 2) => 1).length);
+    """,
+    "eval in parentheses and by escapes": """
+        function one(longName) { return (eval)("longName") } function two(longName) { return ev\\u0061l("longName") }
+        function three(longName) { const { eval: e } = globalThis; return eval?.("typeof longName") + typeof e }
+        console.log(one(1), two(2), three(3));
+    """,
+    "keywords that are names": """
+        function f(longName) { const q = this.of / 2; eval("longName"); return longName / 3 + q }
+        function g(longName) { const q = this?.in / 2; return eval("longName") + 4 / q }
+        function h(longName) { const of = 8, q = of / 2; return eval("longName") + q / 2 }
+        function i(longName) { const q = { valueOf() { return 8 } } / 2; return eval("longName") + q / 2 }
+        function j(longName) { const q = function () {} / 2; return eval("longName") + q / 2 }
+        console.log(f.call({ of: 4 }, 3), g.call({ in: 4 }, 3), h(3), i(3), j(3));
+        for (const of of /x/g[Symbol.split]("1x2")) console.log(of / 2 / 1);
+    """,
     "arguments and strict mode": """
         function loose(a) { arguments[0] = 2; return a } function strict(a) { "use strict"; arguments[0] = 2; return a }
         console.log(loose(1), strict(1), (function () { return typeof this })(), (function () { "use strict"; return typeof this })());

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import random
 import re
 
@@ -11,6 +12,7 @@ import pytest
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.pipeline import build as building
 from noa_perf.cdn.pipeline.sources import Source
+from noa_perf.cdn.pipeline.tdewolff import Died, Helper
 from noa_perf.cdn.store import Store
 from tests.cdn.files import build, photo, sources, text_of
 
@@ -165,6 +167,50 @@ def test_what_is_not_utf_8_stays_as_it_is(store):
     for path in ("latin.css", "latin.js"):
         assert store.get(built.manifest.assets[built.manifest.paths[path]].blob) == latin
     assert text_of(store, built, "bom.css") == "a{color:red}"
+
+
+def test_what_is_not_utf_8_says_its_charset_itself(store, caplog):
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    latin = '@charset "iso-8859-1"; a { content: "é" }'.encode("latin-1")
+    built = build(store, {"a.css": latin, "a.js": latin, "a.txt": latin, "b.css": "a{content:'é'}", "c.bin": latin})
+    kinds = {path: built.manifest.assets[name].type for path, name in built.manifest.paths.items()}
+    assert kinds == {
+        "a.css": "text/css", "a.js": "text/javascript", "a.txt": "text/plain", "b.css": "text/css; charset=utf-8",
+        "c.bin": "application/octet-stream",
+    }  # fmt: skip
+    assert sorted(each.args[0] for each in caplog.records if "not UTF-8" in each.message) == ["a.css", "a.js"]
+
+
+def test_what_a_minifier_died_over_is_made_again(store, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, "noa_perf.cdn")
+    script = {"a.js": "function outer(argument) {\n  // why\n  let another = argument + 2;\n  return another;\n}\n"}
+
+    def dies(*args):
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Helper, "minified", dies)
+        first = build(store, script, javascript="tdewolff")
+    assert "// why" not in text_of(store, first, "a.js")
+    assert "argument" in text_of(store, first, "a.js")
+    assert "a.js is less small" in caplog.text
+    second = build(store, script, javascript="tdewolff")
+    afresh = build(Store(tmp_path / "other"), script, javascript="tdewolff")
+    assert second.manifest == afresh.manifest
+    assert "argument" not in text_of(store, second, "a.js")
+    assert build(store, script, javascript="tdewolff").made == 0
+
+
+def test_a_store_of_strange_notes_is_as_one_without(store):
+    first = build(store, SITE)
+    for place, note in enumerate(sorted(store.folder.glob("notes/*/*"))):
+        note.write_bytes([b"[1]", b'{"a": 1}', b"5", b'[[1, 2, "x"]]', b"[1, 2, 3]"][place % 5])
+    assert build(store, SITE).manifest == first.manifest
+
+
+def test_a_name_that_is_not_utf_8_is_refused():
+    with pytest.raises(BuildError, match=r"caf\\udce9\.css.*not UTF-8.*IGNORE"):
+        sources({"css/caf\udce9.css": ""})
 
 
 def test_a_store_that_lost_files_makes_them_again(store):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
@@ -11,8 +12,9 @@ import pytest
 
 from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.pipeline import javascript
-from noa_perf.cdn.pipeline.javascript import Minifier, find_esbuild, references, tokens
-from noa_perf.cdn.pipeline.tdewolff import Helper, Refused
+from noa_perf.cdn.pipeline.javascript import Minifier, Unsettled, find_esbuild, references, tokens
+from noa_perf.cdn.pipeline.tdewolff import Died, Helper, Refused
+from tests.cdn.files import grows_with
 from tests.cdn.snippets import SNIPPETS
 from tests.servers.node import Node
 from tests.servers.registry import get
@@ -67,6 +69,60 @@ def test_names_that_eval_may_ask_for_are_never_shortened():
     assert "local = 41" in small or "local=41" in small
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "function f(longName){ return (eval)('longName') }",
+        "function f(longName){ return ev\\u0061l('longName') }",
+        "function f(longName){ const q = function(){} / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = this.of / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = this?.in / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = of / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = x.if(1) / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = {a: 1} / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ const q = yield / 2; eval('longName'); return longName / 3 }",
+        "function f(longName){ if (longName) {} /[/]`/.test(eval('longName')) }",
+        "function f(longName, another){ return longName.toString() }",
+        "function f(longName, another = g()){ return longName.toString() }",
+        "const f = (longName, another) => longName.toString()",
+        "const o = {m(longName, another){ return longName.toString() }}",
+        "const o = {a, catch(longName, another){ return longName.toString() }}",
+    ],
+)
+def test_where_names_or_parameters_count_or_may_none_is_touched(text):
+    made = Minifier("tdewolff")
+    small = made.minified(text)
+    made.close()
+    assert small.count("longName") == text.count("longName")
+    assert small.count("another") == text.count("another")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "function f(longName){ return longName.eval / longName.with(1) / 2 }",
+        "function f(longName){ for (const one of [/a/g, longName]) print(one, {} / 2, longName / 2) }",
+        "function f(longName){ if (longName) /b/.test(longName); while (longName) longName = longName / 2 }",
+        "class A { m(longName, two = [1, 2], {three} = {}, ...rest){ return [longName, two, three, rest] } }",
+        "const f = (longName, two,) => longName + two, g = longName => longName",
+        "async function f(longName){ for await (const one of longName) { if (one) { print(one); break } } }",
+    ],
+)
+def test_where_none_does_names_get_short(text):
+    made = Minifier("tdewolff")
+    assert "longName" not in made.minified(text)
+    made.close()
+
+
+def read(text):
+    return list(tokens(text)), list(references("import " + text)), javascript._beyond_tdewolff(text)
+
+
+@pytest.mark.parametrize("piece", ["(/a[", '"\\"', "'\\'", "`${", "}/a[", "catch(e){var "])
+def test_scripts_that_are_cut_off_are_read_once(piece):
+    assert grows_with(read, piece) < 10
+
+
 def test_the_word_eval_in_a_string_is_no_eval():
     text = "function f(argument){ var local = 'eval(with(' + argument; return local + local }"
     helper = Minifier("tdewolff")
@@ -91,7 +147,7 @@ def test_a_helper_that_dies_costs_one_file(monkeypatch):
     process = helper._running()
     process.kill()
     monkeypatch.setattr(process, "poll", lambda: None)  # found dead only while it is asked
-    with pytest.raises(Refused, match="hung or died"):
+    with pytest.raises(Died, match="hung or died"):
         helper.minified("application/javascript", "var  a =  3")
     assert helper.minified("application/javascript", "var  a =  4") == "var a=4"
     helper.close()
@@ -101,9 +157,39 @@ def test_a_helper_that_hangs_is_killed():
     helper = Helper(0.2)
     process = helper._running()
     os.kill(process.pid, signal.SIGSTOP)
-    with pytest.raises(Refused):
+    with pytest.raises(Died):
         helper.minified("application/javascript", "var a")
     assert process.poll() is not None
+
+
+def test_what_the_helper_cannot_read_is_no_death():
+    helper = Helper(60.0)
+    with pytest.raises(Refused) as raised:
+        helper.minified("application/javascript", "var (")
+    assert not isinstance(raised.value, Died)
+    helper.close()
+
+
+@pytest.mark.parametrize("end", ["exec sleep 9", "kill -9 $$"])
+def test_an_esbuild_that_hangs_or_is_killed_settles_nothing(tmp_path, monkeypatch, end):
+    program = tmp_path / "esbuild"
+    program.write_text(f'#!/bin/sh\ncase "$1" in --version) echo 1.2.3;; *) {end};; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(javascript, "PATIENCE", 0.5)
+    made = Minifier("esbuild", str(program))
+    assert made.version.startswith("esbuild 1.2.3")
+    with pytest.raises(Unsettled) as raised:
+        made.minified("var  a  =  1;")
+    assert raised.value.text == "var a=1;"
+
+
+def test_a_version_tells_of_rjsmin_too(monkeypatch):
+    with_it = Minifier("tdewolff").version
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "rjsmin" else find(name))
+    without = Minifier("tdewolff").version
+    assert "rjsmin" in with_it
+    assert "rjsmin" not in without
 
 
 def test_the_helper_is_never_imported_by_whoever_builds():
@@ -139,7 +225,11 @@ import def, {default as i} from "./i.js" with {type: "json"};
 let no = "import z from './no1.js'", r = /import "\.\/no2.js"/, t = `import "./no3.js" ${ `${import("./h.js")}` }`;
 x.import("./no4.js"); from("./no5.js"); export default "./no6.js"; // import "./no7.js"
 export const k = "./no8.js"; import bare from "lodash"; new URL("no9.png", base); import(`./no${1}.js`);
-if (x) /"/.test(y); import "./last.js"
+if (x) /"/.test(y); import {"x y" as z, default as w} from "./s.js"; export {w as "from"} from "./x.js";
+import.meta.resolve("./m.js"); import.meta.resolve("./no10/" + x); import("./no11/" + x);
+my.import.meta.resolve("./no12.js");
+export const s = {from: "./no13.js"}; class A { m() { return this.in / 2 } n() { import("./w.js"); return 1 / 2 } };
+const v8 = {} / 2; import("./y.js"); 1 / 2; import "./last.js"
 //# sourceMappingURL=module.js.map
 """
 
@@ -154,7 +244,7 @@ def test_files_that_a_module_names():
         ("./i.js", "import"),
         ("./h.js", "import"),
         ("lodash", "import"),
-        ("./last.js", "import"),
+        *((name, "import") for name in ("./s.js", "./x.js", "./m.js", "./w.js", "./y.js", "./last.js")),
         ("module.js.map", "map"),
     ]
     for each in references(MODULE):

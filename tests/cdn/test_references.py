@@ -25,6 +25,11 @@ def named(target, kind="url"):
         ("lodash", "import", None),
         ("./a.js", "import", Target("css/a.js", "", False)),
         ("a.js", "url", Target("css/a.js", "", False)),
+        ("./", "url", None),
+        ("..", "url", None),
+        ("../img/?x", "url", None),
+        ("/static/img/", "url", None),
+        ("./", "import", None),
     ],
 )
 def test_which_file_is_meant(target, kind, expected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,16 @@ from noa_perf.cdn.pipeline import compress, css, images, javascript
 from noa_perf.cdn.pipeline.references import Reference, Target, knots, resolve, rewrite, written
 from noa_perf.cdn.pipeline.sources import Source
 from noa_perf.cdn.store import Store
-from noa_perf.cdn.types import compressible, content_type
+from noa_perf.cdn.types import compressible, content_type, is_text
 
 T = TypeVar("T")
+
+logger = logging.getLogger("noa_perf.cdn")
 
 DIGITS = 12
 """Hexadecimal digits of the hash in a name: 48 bits, as Django's own, so that WhiteNoise knows them as immutable."""
 
-_STEP = "2"
+_STEP = "3"
 """Raised when a step makes something else of the same input."""
 
 
@@ -79,6 +82,8 @@ class _File:
     """Its bytes now."""
     references: list[tuple[Reference, Target]] = field(default_factory=list)
     name: str = ""
+    utf8: bool = True
+    """Whether its bytes are that, if it is text."""
 
 
 Progress = Callable[[str, int, Iterator[Any]], Iterator[Any]]
@@ -110,6 +115,7 @@ class Build:
             files = {each.path: each for each in self._each("Minify", self._read, list(sources.values()))}
         missing = [each for file in files.values() for each in self._link(file, files)]
         self._name(files)
+        self._foreign = {file.name for file in files.values() if not file.utf8}
         pictures, variants = self._pictures(files)
         blobs = {file.name: file.blob for file in files.values()} | variants
         assets = dict(self._each("Compress", self._asset, sorted(blobs.items())))
@@ -122,8 +128,15 @@ class Build:
     # The files themselves.
 
     def _read(self, source: Source) -> _File:
-        blob = self.store.put(source.read())
-        return _File(source.path, blob, self._minified(source.path, blob))
+        data = source.read()
+        blob = self.store.put(data)
+        utf8 = not is_text(source.path) or _is_utf8(data)
+        if not utf8 and source.path.lower().endswith((".css", ".js", ".mjs")):
+            logger.warning(
+                "noa_perf.cdn: %s is not UTF-8: it is published as it is, and what it names keeps its plain name.",
+                source.where,
+            )
+        return _File(source.path, blob, self._minified(source.path, blob), utf8=utf8)
 
     def _minified(self, path: str, blob: Blob) -> Blob:
         """Return the bytes of a style sheet or script made small; of another file, or a kept one, its own."""
@@ -143,7 +156,11 @@ class Build:
             return made if len(made) < blob.size else None
 
         targets = self.options.css_targets if suffix == ".css" else ()
-        return self._transformed(small, "minify", version, targets, blob.sha256) or blob
+        try:
+            return self._transformed(small, "minify", version, targets, blob.sha256) or blob
+        except javascript.Unsettled as error:  # not remembered: the next build tries again
+            logger.warning("noa_perf.cdn: %s is less small than it might be: %s.", path, error)
+            return self.store.put(error.text.encode())
 
     def _small_css(self, text: str) -> str:
         return css.minified(text, self.options.css_targets)
@@ -279,7 +296,7 @@ class Build:
             version = compress.version(encoding, self.options.zopfli)
             if version and (small := self._compressed(blob, encoding, version)):
                 encoded[encoding] = small
-        return name, Asset(name, blob, content_type(name), encoded)
+        return name, Asset(name, blob, content_type(name, utf8=name not in self._foreign), encoded)
 
     def _compressed(self, blob: Blob, encoding: str, version: str) -> Blob | None:
         def make() -> bytes | None:
@@ -320,6 +337,14 @@ class Build:
             kind = content_type(file.path).partition(";")[0]
             sums[kind] = sums.get(kind, 0) + file.source.size
         return sums
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def named(path: str, sha256: str) -> str:

@@ -43,14 +43,16 @@ class Target:
 def resolve(source: str, reference: Reference, static_url: str) -> Target | None:
     """Return which file the reference in ``source`` means; None where it is no file of ours.
 
-    Addresses, ``data:``, fragments alone and names of packages are none of ours. A name that leaves the root comes
-    back with its ``..``, so that it is found missing.
+    Addresses, ``data:``, fragments alone, folders and names of packages are none of ours. A name that leaves the root
+    comes back with its ``..``, so that it is found missing.
     """
     name = _END.split(reference.target.strip(), maxsplit=1)[0]
     suffix = reference.target.strip()[len(name) :]
+    if name.rpartition("/")[2] in {"", ".", ".."}:
+        return None
     if static_url.startswith("/") and name.startswith(static_url):
         return Target(posixpath.normpath(unquote(name[len(static_url) :])), suffix, rooted=True)
-    if not name or _SCHEME.match(name) or name.startswith("/"):
+    if _SCHEME.match(name) or name.startswith("/"):
         return None
     if reference.kind == "import" and not name.startswith(("./", "../")):
         return None

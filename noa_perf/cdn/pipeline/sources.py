@@ -42,7 +42,15 @@ def stored(files: Mapping[str, tuple[Any, str]]) -> dict[str, Source]:
 
 
 def safe(path: str) -> str:
-    """Return a path without detours; raise :class:`~noa_perf.cdn.exceptions.BuildError` where it leaves the root."""
+    """Return a path without detours.
+
+    Raises :class:`~noa_perf.cdn.exceptions.BuildError` where it leaves the root, or is not UTF-8: no address has such a
+    name.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise BuildError(f"The name {path!r} is not UTF-8: rename the file, or leave it out by IGNORE.") from error
     plain = posixpath.normpath(path)
     if plain.startswith(("/", "../")) or plain in {".", ".."} or "\0" in plain:
         raise BuildError(f"{path!r} leads out of the folder of static files: rename it, or leave it out by IGNORE.")

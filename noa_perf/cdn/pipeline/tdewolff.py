@@ -18,7 +18,11 @@ _LENGTH = struct.Struct(">I")
 
 
 class Refused(Exception):
-    """The minifier could not read the text, hung, or died over it."""
+    """The minifier could not read the text."""
+
+
+class Died(Refused):
+    """It hung, or died: over the text, or for another reason."""
 
 
 class Helper:
@@ -31,7 +35,7 @@ class Helper:
         self._lock = threading.Lock()
 
     def minified(self, media_type: str, text: str) -> str:
-        """Return ``text`` smaller; raise :class:`Refused` where that cannot be had."""
+        """Return ``text`` smaller; raise :class:`Refused` (or :class:`Died`) where that cannot be had."""
         body = media_type.encode() + b"\0" + text.encode()
         with self._lock:
             process = self._running()
@@ -42,7 +46,7 @@ class Helper:
                 answer = read_frame(cast("IO[bytes]", process.stdout))
             except (OSError, EOFError) as error:
                 self._end()
-                raise Refused("it hung or died") from error
+                raise Died("it hung or died") from error
             except BaseException:  # interrupted: its answer would be taken for the next one's
                 self._end()
                 raise
