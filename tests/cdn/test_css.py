@@ -130,7 +130,7 @@ def read(text):
     css._as_old_as("(min-", text)
 
 
-@pytest.mark.parametrize("piece", ["a{b:url(", 'url(  "', '"\\"', "/*", "(", "a{b:c(d"])
+@pytest.mark.parametrize("piece", ["a{b:url(", '\\"', "\\'"])
 def test_sheets_that_are_cut_off_are_read_once(piece):
     assert grows_with(read, piece) < 10
 

@@ -118,7 +118,7 @@ def read(text):
     return list(tokens(text)), list(references("import " + text)), javascript._beyond_tdewolff(text)
 
 
-@pytest.mark.parametrize("piece", ["(/a[", '"\\"', "'\\'", "`${", "}/a[", "catch(e){var "])
+@pytest.mark.parametrize("piece", ["(/a[", '\\"', "\\'", "}/a["])
 def test_scripts_that_are_cut_off_are_read_once(piece):
     assert grows_with(read, piece) < 10
 
