@@ -93,7 +93,8 @@ def _roll_back(request: HttpRequest, owner: ModelAdmin[Any], wanted: str) -> Htt
         change_message=f"live in place of {was}",
     )
     for done in purging.after_release():
-        messages.info(request, f"{done['provider']}: {done['said']}")
+        level = messages.ERROR if done["provider"] == purging.FAILED else messages.INFO
+        messages.add_message(request, level, f"{done['provider']}: {done['said']}")
     text = _("Release %(release)s is live. Every process links to it within a few seconds.")
     messages.success(request, text % {"release": now})
     return HttpResponseRedirect(request.path)

@@ -20,11 +20,12 @@ class Command(ReportCommand):
         """Add the release and the dry run."""
         super().add_arguments(parser)
         parser.add_argument("release", nargs="?", default="", help="its id, as cdn_releases lists it")
+        parser.add_argument("--force", action="store_true", help="go back although files of it are missing")
         parser.add_argument("--dry-run", action="store_true", help="say which it would be")
 
     def collect(self, **options: Any) -> dict[str, Any]:
         """Move; return from where to where."""
-        was, now = service.rollback(options["release"], dry_run=options["dry_run"])
+        was, now = service.rollback(options["release"], dry_run=options["dry_run"], force=options["force"])
         moved = not options["dry_run"] and was != now
         purged = purging.after_release() if moved else []
         failures = purging.failures(purged)
