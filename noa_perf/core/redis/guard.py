@@ -68,7 +68,7 @@ class Guard:
         """Answers by how long they took: ``n`` is below ``2**n`` µs."""
         self.told = Told()
         """For who tells of the failures."""
-        self._logged: dict[str, Exception] = {}
+        self._logged: dict[str, object] = {}
 
     def call(self, call: Callable[[Any], T]) -> T:
         """Return what ``call`` returns of a client; raises :class:`Unavailable`."""
@@ -139,7 +139,8 @@ class Guard:
 
     def _tell(self, kind: str, error: Exception) -> None:
         """Log the first failure of a kind, and the next one only after all was well again."""
-        if self._logged.setdefault(kind, error) is not error:  # one step: two threads may fail at once
+        mine = object()
+        if self._logged.setdefault(kind, mine) is not mine:  # one step: two threads may fail at once
             return
         message = "%s fails (%s, %s). %s %s Logged once."
         self.logger.warning(message, self.what, kind, type(error).__name__, self._cure(kind), self.consequence)
