@@ -5,6 +5,7 @@ CPython runs handlers where a function is entered and where one in C was left. A
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,7 @@ def interrupted(work: Callable[[], Any], at: int) -> bool:
             sys.setprofile(None)
             raise Interrupted
 
+    gc.disable()  # what it finalizes of others is interrupted in their place, and nobody hears of that
     try:
         sys.setprofile(profile)
         work()
@@ -48,6 +50,7 @@ def interrupted(work: Callable[[], Any], at: int) -> bool:
         return True
     finally:
         sys.setprofile(None)
+        gc.enable()
     return False
 
 
