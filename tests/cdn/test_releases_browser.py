@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 from playwright.sync_api import sync_playwright
 
 from noa_perf.cdn import service
@@ -46,8 +46,8 @@ def browser(settings: Any, live_server: Any, monkeypatch: pytest.MonkeyPatch, tm
             write(tmp_path / "assets", {"a.txt": str(place)})
             call_command("cdn_deploy", stdout=io.StringIO())
         # What the test published has no files of the admin, which the live server serves by their plain names.
-        settings.STATICFILES_FINDERS = FINDERS
-        with sync_playwright() as playwright:
+        # Not by the fixture "settings": it is taken back after site(), and would bring back what that has taken back.
+        with override_settings(STATICFILES_FINDERS=FINDERS), sync_playwright() as playwright:
             connected = playwright.chromium.connect_over_cdp(get(Chromium).urls()["devtools"])
             yield Browser(connected, (live_server.url, client.cookies["sessionid"].value))
             for context in connected.contexts:

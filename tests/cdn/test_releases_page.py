@@ -25,7 +25,7 @@ def deploy():
 
 
 @pytest.fixture
-def releases(tmp_path, settings):
+def releases(tmp_path):
     # The admin's own files are in no release of these tests.
     storage = {
         "BACKEND": "noa_perf.cdn.storage.ReleaseStaticFilesStorage",
