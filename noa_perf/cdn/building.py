@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from django.conf import settings as django_settings
 
@@ -11,13 +10,7 @@ from noa_perf.cdn.conf import build_dir, settings
 from noa_perf.cdn.pipeline.build import Build, Built, Options
 from noa_perf.cdn.pipeline.sources import Source, found
 from noa_perf.cdn.store import Store
-
-Progress = Callable[[str, int, Iterator[Any]], Iterator[Any]]
-
-
-def silent(label: str, total: int, items: Iterator[Any]) -> Iterator[Any]:
-    """Show no progress."""
-    return items
+from noa_perf.cdn.working import Progress, silent
 
 
 def store() -> Store:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from noa_perf.cdn import releases as names
 from noa_perf.cdn.exceptions import BadManifest, CdnError, DeployConflict, PlanRefused, TargetError, UnknownRelease
@@ -15,12 +13,7 @@ from noa_perf.cdn.manifest import Manifest
 from noa_perf.cdn.releases import DROPPED, Pointer, Releases
 from noa_perf.cdn.store import Store
 from noa_perf.cdn.targets.base import Stored, Upload
-
-Progress = Callable[[str, int, Iterator[Any]], Iterator[Any]]
-
-
-def _silent(label: str, total: int, items: Iterator[Any]) -> Iterator[Any]:
-    return items
+from noa_perf.cdn.working import Progress, at_once, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +112,7 @@ class Done:
 
 def deploy(
     manifest: Manifest, store: Store, releases: Releases, *,
-    brake: float, force: bool = False, workers: int = 0, progress: Progress = _silent,
+    brake: float, force: bool = False, workers: int = 0, progress: Progress = silent,
 ) -> Done:  # fmt: skip
     """Publish a manifest: announce it, upload what is lacking, make it live. Until the last step nothing is changed
     for anybody; killed at any step, the next run goes on.
@@ -145,20 +138,14 @@ def deploy(
     return done
 
 
-def _uploaded(uploads: Iterable[Upload], releases: Releases, workers: int, progress: Progress) -> Iterator[Upload]:
+def _uploaded(uploads: Sequence[Upload], releases: Releases, workers: int, progress: Progress) -> Iterator[Upload]:
     target = releases.target
 
     def upload(file: Upload) -> Upload:
         target.upload(file)
         return file
 
-    files = list(uploads)
-    with ThreadPoolExecutor(workers or target.workers) as threads:
-        try:
-            yield from progress("Upload", len(files), threads.map(upload, files))
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
+    return at_once("Upload", upload, uploads, workers or target.workers, progress)
 
 
 def rollback(releases: Releases, to: str = "", *, force: bool = False, dry_run: bool = False) -> tuple[str, str]:

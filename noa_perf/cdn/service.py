@@ -9,13 +9,14 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.exceptions import ImproperlyConfigured
 
 from noa_perf.cdn import publish
-from noa_perf.cdn.building import Progress, silent, store
+from noa_perf.cdn.building import store
 from noa_perf.cdn.conf import settings
 from noa_perf.cdn.exceptions import BadManifest, TargetError
 from noa_perf.cdn.manifest import Manifest
 from noa_perf.cdn.publish import Cleaned, Done, Plan
 from noa_perf.cdn.releases import Releases, known
 from noa_perf.cdn.storage import ReleaseMixin
+from noa_perf.cdn.working import Progress, silent
 
 audit = logging.getLogger("noa_perf.audit")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote, urljoin
 
 from noa_perf.cdn.exceptions import BadProvider
 from noa_perf.cdn.manifest import Asset, Manifest
 from noa_perf.cdn.patterns import matches
+from noa_perf.cdn.working import Progress, at_once
 
 AT_ONCE = 16
 _YEAR = 31_536_000
@@ -70,7 +70,7 @@ class Checked:
 
 def verify(
     manifest: Manifest, provider: str, base: str, fetch: Fetch,
-    progress: Callable[[str, int, Iterator[Any]], Iterator[Any]],
+    progress: Progress,
 ) -> Checked:  # fmt: skip
     """Fetch each file below ``base``, in each form that it has, through ``fetch``; return what is wrong."""
     wanted = [(asset, encoding) for asset in manifest.assets.values() for encoding in ("", *asset.encoded)]
@@ -80,14 +80,11 @@ def verify(
         return asset, encoding, fetch(urljoin(base, quote(asset.name, errors="surrogateescape")), encoding)
 
     checked = Checked(provider, len(wanted), 0, 0, [])
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        for asset, encoding, answer in progress(f"Verify {provider}", len(wanted), threads.map(ask, wanted)):
-            checked.hits += "HIT" in answer.headers.get("x-cache", "").upper()
-            checked.oldest = max(checked.oldest, _number(answer.headers.get("age", "")))
-            faults = [
-                Fault(kind, provider, asset.name, encoding, text) for kind, text in compare(asset, encoding, answer)
-            ]
-            checked.faults += faults
+    for asset, encoding, answer in at_once(f"Verify {provider}", ask, wanted, AT_ONCE, progress):
+        checked.hits += "HIT" in answer.headers.get("x-cache", "").upper()
+        checked.oldest = max(checked.oldest, _number(answer.headers.get("age", "")))
+        faults = [Fault(kind, provider, asset.name, encoding, text) for kind, text in compare(asset, encoding, answer)]
+        checked.faults += faults
     return checked
 
 

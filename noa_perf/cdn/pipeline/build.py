@@ -6,7 +6,6 @@ import hashlib
 import logging
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from noa_perf.cdn.pipeline.references import Reference, Target, knots, resolve, 
 from noa_perf.cdn.pipeline.sources import Source
 from noa_perf.cdn.store import Store
 from noa_perf.cdn.types import compressible, content_type, is_text
+from noa_perf.cdn.working import Progress, at_once, silent
 
 T = TypeVar("T")
 
@@ -86,17 +86,10 @@ class _File:
     """Whether its bytes are that, if it is text."""
 
 
-Progress = Callable[[str, int, Iterator[Any]], Iterator[Any]]
-
-
-def _silent(label: str, total: int, items: Iterator[T]) -> Iterator[T]:
-    return items
-
-
 class Build:
     """One build; :meth:`run` does it."""
 
-    def __init__(self, store: Store, options: Options, progress: Progress = _silent) -> None:
+    def __init__(self, store: Store, options: Options, progress: Progress = silent) -> None:
         """Keep what is made in ``store``; call ``progress(label, total, items)`` around each long stretch."""
         self.store = store
         self.options = options
@@ -312,13 +305,7 @@ class Build:
         return self.store.transformed(counted, ingredients[0], _STEP, *ingredients[1:])
 
     def _each(self, label: str, work: Callable[[T], Any], items: Sequence[T]) -> Iterator[Any]:
-        """Yield what ``work`` makes of each item, in order, several at once; the first error ends it."""
-        with ThreadPoolExecutor(self.options.workers or None) as threads:
-            try:
-                yield from self.progress(label, len(items), threads.map(work, items))
-            except BaseException:
-                threads.shutdown(cancel_futures=True)
-                raise
+        return at_once(label, work, items, self.options.workers, self.progress)
 
     def _without(self) -> list[str]:
         lacking = [] if images.version() or not self.options.formats else ["variants of pictures (noa-perf[images])"]
