@@ -92,14 +92,14 @@ def minifier(name: str, esbuild: str) -> Minify:
             return str(rjsmin.jsmin(text, keep_bang_comments=True))
 
         return alone
-    from noa_perf.cdn.pipeline.javascript import Minifier
+    from noa_perf.cdn.pipeline.minifier import Minifier
 
     return Minifier(name, esbuild if name == "esbuild" else "").minified
 
 
 def esbuild(packages: Path) -> str:
     """Return the corpus' native binary."""
-    from noa_perf.cdn.pipeline.javascript import find_esbuild
+    from noa_perf.cdn.pipeline.minifier import find_esbuild
 
     found = find_esbuild(folder=packages.parent)
     if not found:

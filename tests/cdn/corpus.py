@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from noa_perf.cdn.pipeline.build import Build, Built, Options
-from noa_perf.cdn.pipeline.javascript import find_esbuild
+from noa_perf.cdn.pipeline.minifier import find_esbuild
 from noa_perf.cdn.pipeline.sources import Source, found
 from noa_perf.cdn.store import Store
 from tests.servers.node import Node

@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from noa_perf.cdn.exceptions import BuildError
-from noa_perf.cdn.pipeline import javascript
-from noa_perf.cdn.pipeline.javascript import Minifier, Unsettled, find_esbuild, references, tokens
+from noa_perf.cdn.pipeline import javascript, minifier
+from noa_perf.cdn.pipeline.javascript import references, tokens
+from noa_perf.cdn.pipeline.minifier import Minifier, Unsettled, find_esbuild
 from noa_perf.cdn.pipeline.tdewolff import Died, Helper, Refused
 from tests.cdn.files import grows_with
 from tests.cdn.snippets import SNIPPETS
@@ -115,7 +116,7 @@ def test_where_none_does_names_get_short(text):
 
 
 def read(text):
-    return list(tokens(text)), list(references("import " + text)), javascript._beyond_tdewolff(text)
+    return list(tokens(text)), list(references("import " + text)), minifier._beyond_tdewolff(text)
 
 
 @pytest.mark.parametrize("piece", ["(/a[", '\\"', "\\'", "}/a["])
@@ -175,9 +176,9 @@ def test_an_esbuild_that_hangs_or_is_killed_settles_nothing(tmp_path, monkeypatc
     program = tmp_path / "esbuild"
     program.write_text(f'#!/bin/sh\ncase "$1" in --version) echo 1.2.3;; *) {end};; esac\n')
     program.chmod(0o755)
-    monkeypatch.setattr(javascript, "PATIENCE", 0.5)
     made = Minifier("esbuild", str(program))
     assert made.version.startswith("esbuild 1.2.3")
+    monkeypatch.setattr(minifier, "PATIENCE", 0.5)
     with pytest.raises(Unsettled) as raised:
         made.minified("var  a  =  1;")
     assert raised.value.text == "var a=1;"
@@ -194,7 +195,7 @@ def test_a_version_tells_of_rjsmin_too(monkeypatch):
 
 def test_the_helper_is_never_imported_by_whoever_builds():
     code = (
-        "import sys; from noa_perf.cdn.pipeline import build, javascript; m = javascript.Minifier('tdewolff');"
+        "import sys; from noa_perf.cdn.pipeline import build, minifier; m = minifier.Minifier('tdewolff');"
         "assert m.minified('var  a = 1') == 'var a=1'; m.close(); assert 'minify' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,6 +14,7 @@ from noa_perf.cdn.exceptions import BuildError
 from noa_perf.cdn.manifest import Asset, Blob, Manifest, Picture, Variant
 from noa_perf.cdn.patterns import matches
 from noa_perf.cdn.pipeline import compress, css, images, javascript
+from noa_perf.cdn.pipeline.minifier import Minifier, Unsettled
 from noa_perf.cdn.pipeline.references import Reference, Target, knots, resolve, rewrite, written
 from noa_perf.cdn.pipeline.sources import Source
 from noa_perf.cdn.store import Store
@@ -101,7 +102,7 @@ class Build:
 
         Raises :class:`~noa_perf.cdn.exceptions.BuildError` for what cannot be read or built.
         """
-        script = javascript.Minifier(self.options.javascript, self.options.esbuild)
+        script = Minifier(self.options.javascript, self.options.esbuild)
         with closing(script):
             self._script = script
             self._versions = {".js": script.version, ".mjs": script.version, ".css": self._css_version()}
@@ -151,7 +152,7 @@ class Build:
         targets = self.options.css_targets if suffix == ".css" else ()
         try:
             return self._transformed(small, "minify", version, targets, blob.sha256) or blob
-        except javascript.Unsettled as error:  # not remembered: the next build tries again
+        except Unsettled as error:  # not remembered: the next build tries again
             logger.warning("noa_perf.cdn: %s is less small than it might be: %s.", path, error)
             return self.store.put(error.text.encode())
 
