@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,19 @@ def write(section: str, text: str) -> None:
     if not rest:
         sys.exit(f"{PAGE} has no place for {name}: add {begin.strip()} and {end}.")
     PAGE.write_text(f"{head}{begin}{text}\n{end}{tail}")
+
+
+def options(about: str, rounds: int, quick: int = 1) -> argparse.Namespace:
+    """Return what was asked for on the command line; its ``rounds`` are how often each is to be measured."""
+    parser = argparse.ArgumentParser(description=about)
+    few = "one round" if quick == 1 else f"{quick} rounds"
+    parser.add_argument("--quick", action="store_true", help=f"{few}: too few to be told")
+    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {rounds})")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
+    chosen = parser.parse_args()
+    chosen.rounds = chosen.rounds or (quick if chosen.quick else rounds)
+    return chosen
 
 
 def say(text: str) -> None:

@@ -8,7 +8,6 @@ bar does not hold, with 2 where noa_perf or what it is measured by could not be 
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -21,7 +20,7 @@ import django
 
 from benchmarks import _verdict
 from benchmarks._cache_subjects import SUBJECTS, Subject
-from benchmarks._verdict import Bar, say, write
+from benchmarks._verdict import Bar, options, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -184,12 +183,7 @@ def bars(results: Results, found: dict[str, dict[str, float]]) -> list[Bar]:
 
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round: too few to be told")
-    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {ROUNDS})")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
-    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
-    options = parser.parse_args()
+    chosen = options(__doc__, ROUNDS)
     from tests.servers import registry
     from tests.servers.base import MissingServer
     from tests.servers.redis import Redis
@@ -202,7 +196,7 @@ def main() -> int:
         return 2
     try:
         found = traces(missing)
-        results = rounds(options.rounds or (1 if options.quick else ROUNDS), url, missing)
+        results = rounds(chosen.rounds, url, missing)
     finally:
         registry.stop_all()
     lost = [name for name in (*NEEDED, "theine", "cachebox LFUCache") if name in missing]
@@ -210,10 +204,10 @@ def main() -> int:
         say(f"{lost[0]} could not be measured: {missing[lost[0]]}")
         return 2
     text = page(results, found, missing)
-    if options.write:
+    if chosen.write:
         write("cache", text)
     told = {"interpreter": interpreter(), "missing": missing}
-    return _verdict.end(options.format, text, rows(results, found), bars(results, found), **told)
+    return _verdict.end(chosen.format, text, rows(results, found), bars(results, found), **told)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ with 1 where a bar does not hold, with 2 where noa_perf or what it is measured b
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import platform
@@ -25,7 +24,7 @@ import django
 
 from benchmarks import _verdict
 from benchmarks._cdn_subjects import OURS, STORAGES, TOOLS
-from benchmarks._verdict import Bar, say, write
+from benchmarks._verdict import Bar, options, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -288,12 +287,7 @@ def lost(missing: dict[Key, str]) -> list[Key]:
 
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round: too few to be told")
-    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {ROUNDS})")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
-    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
-    options = parser.parse_args()
+    chosen = options(__doc__, ROUNDS)
     from tests.servers import registry
     from tests.servers.base import MissingServer
     from tests.servers.node import Node
@@ -301,7 +295,7 @@ def main() -> int:
     missing: dict[Key, str] = {}
     try:
         registry.get(Node).packages()
-        results = rounds(options.rounds or (1 if options.quick else ROUNDS), missing)
+        results = rounds(chosen.rounds, missing)
         served(results, missing)
     except (MissingServer, subprocess.CalledProcessError) as error:
         say(str(error))
@@ -312,10 +306,10 @@ def main() -> int:
         say(f"{kind}, {name}, could not be measured: {missing[kind, name]}")
         return 2
     text = page(results, missing)
-    if options.write:
+    if chosen.write:
         write("cdn", text)
     more = {"interpreter": interpreter(), "missing": {f"{kind}, {name}": why for (kind, name), why in missing.items()}}
-    return _verdict.end(options.format, text, rows(results), bars(results), **more)
+    return _verdict.end(chosen.format, text, rows(results), bars(results), **more)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ bare Django could not be measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -23,7 +22,7 @@ import django
 
 from benchmarks import _verdict
 from benchmarks._optimizer_subjects import SUBJECTS, Subject
-from benchmarks._verdict import Bar, say, write
+from benchmarks._verdict import Bar, options, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 9
@@ -183,24 +182,19 @@ def bars(results: dict[str, list[Result]], told: dict[str, Told]) -> list[Bar]:
 
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds: too few to be told")
-    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {ROUNDS})")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
-    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
-    options = parser.parse_args()
+    chosen = options(__doc__, ROUNDS, QUICK)
     missing: dict[str, str] = {}
     told = scenarios(missing)
-    results = rounds(options.rounds or (QUICK if options.quick else ROUNDS), missing)
+    results = rounds(chosen.rounds, missing)
     if lost := [name for name in (BARE, OURS) if name in missing]:
         say(f"{lost[0]} could not be measured: {missing[lost[0]]}")
         return 2
     text = page(results, told, missing)
-    if options.write:
+    if chosen.write:
         write("optimizer", text)
     interpreter = f"Python {platform.python_version()}, Django {django.get_version()}"
     return _verdict.end(
-        options.format, text, rows(results, told), bars(results, told), interpreter=interpreter, missing=missing
+        chosen.format, text, rows(results, told), bars(results, told), interpreter=interpreter, missing=missing
     )
 
 

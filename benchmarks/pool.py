@@ -8,7 +8,6 @@ noa_perf or what it is measured by could not be measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -22,7 +21,7 @@ import django
 from benchmarks import _verdict
 from benchmarks._pool_subjects import BARE, MOST, NATIVE, OURS, SQLALCHEMY, SUBJECTS, Subject
 from benchmarks._pool_worker import CROWD
-from benchmarks._verdict import Bar, say, write
+from benchmarks._verdict import Bar, options, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -256,18 +255,13 @@ def places() -> dict[tuple[str, str], dict[str, Any]]:
 
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round: too few to be told")
-    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {ROUNDS})")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
-    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
-    options = parser.parse_args()
+    chosen = options(__doc__, ROUNDS)
     from tests.servers import registry
     from tests.servers.base import MissingServer
 
     missing: dict[Key, str] = {}
     try:
-        results = rounds(options.rounds or (1 if options.quick else ROUNDS), places(), missing)
+        results = rounds(chosen.rounds, places(), missing)
     except MissingServer as error:
         say(str(error))
         return 2
@@ -277,10 +271,10 @@ def main() -> int:
         say(f"{', '.join(key)}, could not be measured: {missing[key]}")
         return 2
     text = page(results, missing)
-    if options.write:
+    if chosen.write:
         write("pool", text)
     more = {"interpreter": interpreter(), "missing": {", ".join(key): why for key, why in missing.items()}}
-    return _verdict.end(options.format, text, rows(results), bars(results), **more)
+    return _verdict.end(chosen.format, text, rows(results), bars(results), **more)
 
 
 if __name__ == "__main__":

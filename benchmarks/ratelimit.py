@@ -8,7 +8,6 @@ noa_perf or what it is measured by could not be measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ import redis
 from benchmarks import _verdict
 from benchmarks._ratelimit_subjects import OURS, SUBJECTS, Subject
 from benchmarks._ratelimit_worker import FIRE, TOGETHER
-from benchmarks._verdict import Bar, say, write
+from benchmarks._verdict import Bar, options, say, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -269,12 +268,7 @@ def one_core() -> Iterator[None]:
 
 def main() -> int:
     """Measure, print, and, if asked to, write; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round: too few to be told")
-    parser.add_argument("--rounds", type=int, default=0, help=f"how often each is measured (default: {ROUNDS})")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
-    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
-    options = parser.parse_args()
+    chosen = options(__doc__, ROUNDS)
     from tests.servers import registry
     from tests.servers.base import MissingServer
     from tests.servers.redis import Redis
@@ -284,7 +278,7 @@ def main() -> int:
         # Client and server take turns: where the scheduler puts them, which costs up to twice the time, is chance.
         with one_core():
             url = registry.get(Redis).urls()["primary"]
-            results = rounds(options.rounds or (1 if options.quick else ROUNDS), url, missing)
+            results = rounds(chosen.rounds, url, missing)
     except MissingServer as error:
         say(str(error))
         return 2
@@ -296,10 +290,10 @@ def main() -> int:
         say(f"{name}, {kind}, could not be measured: {missing[name, kind]}")
         return 2
     text = page(results, admitted, missing)
-    if options.write:
+    if chosen.write:
         write("ratelimit", text)
     more = {"interpreter": interpreter(), "missing": {f"{name}, {kind}": why for (name, kind), why in missing.items()}}
-    return _verdict.end(options.format, text, rows(results, admitted), bars(results, admitted), **more)
+    return _verdict.end(chosen.format, text, rows(results, admitted), bars(results, admitted), **more)
 
 
 if __name__ == "__main__":

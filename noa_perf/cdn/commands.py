@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from noa_perf.cdn import purging
+from noa_perf.cdn.conf import settings
 from noa_perf.cdn.pipeline.build import Built
 from noa_perf.cdn.publish import Plan
-from noa_perf.core.commands import progress
+from noa_perf.core.commands import paragraph, progress
 from noa_perf.core.findings import Finding
 
 
@@ -95,3 +97,28 @@ def render_plan(out: Any, report: dict[str, Any]) -> None:
 def _more(out: Any, many: int) -> None:
     if many > SHOWN:
         out.write(f"  ... and {many - SHOWN:,} more; --format json has all.")
+
+
+def not_purged(purged: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return what was not purged after a release as findings."""
+    return [
+        Finding(
+            kind="not_purged",
+            severity="high",
+            subject="PURGE",
+            summary=f"The release is live, and edges serve pages that link to the one before. {row['said']}",
+            cure=f"Mend the edge, then run: cdn_purge{''.join(f' --tag {tag}' for tag in settings().purge)}",
+        ).as_dict()
+        for row in purged
+        if row["provider"] == purging.FAILED
+    ]
+
+
+def render_purged(out: Any, report: Mapping[str, Any]) -> None:
+    """Write what a command has purged after a release, and what it has not."""
+    for row in report["purged"]:
+        if row["provider"] != purging.FAILED:
+            out.write(f"purged {row['provider']}: {row['said']}")
+    for finding in report["findings"]:
+        if finding["kind"] == "not_purged":
+            out.write(paragraph(f"not purged: {finding['summary']} {finding['cure']}"))

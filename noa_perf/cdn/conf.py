@@ -36,11 +36,11 @@ class CdnSettings:
     css_targets: tuple[str, ...] = ()
     """The browsers that CSS is for, as a browserslist: ``["defaults"]``. Given, newer CSS is written out for them, and
     fallbacks that none of them needs are dropped; empty, nothing is taken for granted."""
-    precompress: tuple[str, ...] = ("br", "gzip")
+    precompress: tuple[Literal["br", "gzip"], ...] = ("br", "gzip")
     """Compressed forms that are published beside a file, where they save 5% at least."""
     zopfli: bool = False
     """Whether gzip's form is made by zopfli: a few percent smaller, a hundred times slower."""
-    image_formats: tuple[str, ...] = ("avif", "webp")
+    image_formats: tuple[Literal["avif", "webp"], ...] = ("avif", "webp")
     """Formats that images are made into, each kept where it is smaller; the original is published always."""
     image_widths: tuple[int, ...] = (480, 960, 1920)
     """Widths, in pixels, of the variants of each image that is wider."""

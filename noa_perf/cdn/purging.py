@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from noa_perf.cdn import edges
 from noa_perf.cdn.conf import settings
 from noa_perf.cdn.exceptions import BadPurge, CdnError, PurgeError
 from noa_perf.cdn.providers.base import Provider
-from noa_perf.core.commands import paragraph
-from noa_perf.core.findings import Finding
 
 logger = logging.getLogger("noa_perf.cdn")
 audit = logging.getLogger("noa_perf.audit")
@@ -52,7 +49,7 @@ def after_release() -> list[dict[str, str]]:
     """Purge the tags of pages that link to assets, for another release is live.
 
     A provider that cannot be reached is logged, and undoes nothing: the release is live, and the pages link to files
-    that are there still. Its row is called ``error``; :func:`failures` makes findings of these.
+    that are there still. Its row is called :data:`FAILED`.
     """
     tags = list(settings().purge)
     if not tags or not settings().providers:
@@ -62,31 +59,6 @@ def after_release() -> list[dict[str, str]]:
     except CdnError as error:
         logger.error("noa_perf.cdn: another release is live, but edges were not purged. %s", error)
         return [{"provider": FAILED, "said": str(error)}]
-
-
-def failures(purged: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Return what was not purged after a release as findings."""
-    return [
-        Finding(
-            kind="not_purged",
-            severity="high",
-            subject="PURGE",
-            summary=f"The release is live, and edges serve pages that link to the one before. {row['said']}",
-            cure=f"Mend the edge, then run: cdn_purge{''.join(f' --tag {tag}' for tag in settings().purge)}",
-        ).as_dict()
-        for row in purged
-        if row["provider"] == FAILED
-    ]
-
-
-def render(out: Any, report: Mapping[str, Any]) -> None:
-    """Write what a command has purged after a release, and what it has not."""
-    for row in report["purged"]:
-        if row["provider"] != FAILED:
-            out.write(f"purged {row['provider']}: {row['said']}")
-    for finding in report["findings"]:
-        if finding["kind"] == "not_purged":
-            out.write(paragraph(f"not purged: {finding['summary']} {finding['cure']}"))
 
 
 def _several(given: str | Iterable[str]) -> list[str]:

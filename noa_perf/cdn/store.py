@@ -92,14 +92,6 @@ class Store:
         self.remember([] if blob is None else [blob.sha256, blob.md5, blob.size], step, *ingredients)
         return blob
 
-    def forget(self, keep: Callable[[Path], bool]) -> Iterator[Path]:
-        """Delete each file of which ``keep`` says no, and yield it."""
-        for path in sorted(self.folder.glob("*/??/*")):
-            if not keep(path):
-                with _usable(path, "deleted"):
-                    path.unlink(missing_ok=True)
-                yield path
-
     def _note(self, step: str, ingredients: tuple[Any, ...]) -> Path:
         text = json.dumps([step, *ingredients], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()

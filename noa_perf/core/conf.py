@@ -217,7 +217,8 @@ def _describe(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(repr(arg) for arg in args)
     if origin is tuple:
-        return f"a list of {args[0].__name__}"
+        inner = typing.get_args(args[0])
+        return f"a list of {' and '.join(map(repr, inner)) if inner else args[0].__name__}"
     if origin is Callable:
         return "a function"
     if origin in (dict, Mapping):

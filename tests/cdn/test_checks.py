@@ -46,6 +46,8 @@ def test_sound_settings_are_told_nothing_of():
     [
         ({"JAVASCRIPT": "uglify"}, "E003", "esbuild"),
         ({"BRAKE": 2}, "E004", "between 0 and 1"),
+        ({"IMAGE_FORMATS": ["jpeg"]}, "E003", "a list of 'avif' and 'webp'"),
+        ({"PRECOMPRESS": ["zstd"]}, "E003", "a list of 'br' and 'gzip'"),
         ({"BULD_DIR": ""}, "E002", "BUILD_DIR"),
         ({"PROVIDERS": {"e": VARNISH}}, "E005", "BACKEND"),
         ({"PROVIDERS": {"e": {"BACKEND": "no.such.Class"}}}, "E005", "cannot be imported"),

@@ -96,18 +96,14 @@ def test_what_may_not_be_read_is_an_error_that_names_the_setting(store, monkeypa
             patch.setattr(f"pathlib.Path.{needs}", denied)
             with pytest.raises(BuildError, match=r"read \(Permission denied\).*BUILD_DIR"):
                 use(blob)
+    store.path(blob).write_bytes(b"hellO")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", denied)
+        with pytest.raises(BuildError, match=r"deleted \(Permission denied\).*BUILD_DIR"):
+            store.get(blob)
     store.remember([1], "js", "x")
     monkeypatch.setattr("pathlib.Path.read_bytes", denied)
     assert store.recall("js", "x") is None
-    monkeypatch.setattr("pathlib.Path.unlink", denied)
-    with pytest.raises(BuildError, match=r"deleted \(Permission denied\).*BUILD_DIR"):
-        list(store.forget(lambda path: False))
-
-
-def test_what_nobody_keeps_is_deleted(store):
-    kept, gone = store.put(b"a"), store.put(b"b")
-    assert list(store.forget(lambda path: path == store.path(kept))) == [store.path(gone)]
-    assert store.has(kept)
 
 
 def test_no_room_is_an_error_that_names_the_setting(tmp_path):

@@ -97,8 +97,8 @@ def processed(
         raise
     except Image.DecompressionBombError as error:
         raise BuildError(_bomb(name, str(error), max_pixels)) from error
-    except Exception:  # whatever a decoder says to what is broken or cut off
-        logger.info("noa_perf.cdn: %s gets no variants.", name, exc_info=True)
+    except Exception as error:  # whatever a decoder says to what is broken or cut off
+        logger.warning("noa_perf.cdn: %s gets no variants (%s: %s).", name, type(error).__name__, error)
         return None  # it is published as it is, as broken as it was
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from noa_perf.cdn import building, purging, service
-from noa_perf.cdn.commands import bar, findings_of, plan_rows, render_plan, said
+from noa_perf.cdn.commands import bar, findings_of, not_purged, plan_rows, render_plan, render_purged, said
 from noa_perf.cdn.conf import settings
 from noa_perf.core.commands import ReportCommand, paragraph
 
@@ -41,7 +41,7 @@ class Command(ReportCommand):
             "uploaded": done.uploaded,
             "bytes": done.bytes,
             "purged": purged,
-            "findings": [*findings, *purging.failures(purged)],
+            "findings": [*findings, *not_purged(purged)],
         }
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
@@ -59,4 +59,4 @@ class Command(ReportCommand):
         self.stdout.write(f"Uploaded {files}, {report['bytes']:,} bytes. Release {report['release']} is live.")
         if report["before"] and report["before"] != report["release"]:
             self.stdout.write(f"Back to the one before: manage.py cdn_rollback {report['before']}")
-        purging.render(self.stdout, report)
+        render_purged(self.stdout, report)

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from noa_perf.cdn import purging, service
+from noa_perf.cdn.commands import not_purged, render_purged
 from noa_perf.core.commands import ReportCommand
 
 
@@ -28,7 +29,7 @@ class Command(ReportCommand):
         was, now = service.rollback(options["release"], dry_run=options["dry_run"], force=options["force"])
         moved = not options["dry_run"] and was != now
         purged = purging.after_release() if moved else []
-        failures = purging.failures(purged)
+        failures = not_purged(purged)
         return {"dry_run": options["dry_run"], "was": was, "release": now, "purged": purged, "findings": failures}
 
     def render(self, report: dict[str, Any], **options: Any) -> None:
@@ -38,4 +39,4 @@ class Command(ReportCommand):
             return
         verb = "would be" if report["dry_run"] else "is"
         self.stdout.write(f"Release {report['release']} {verb} live; it was {report['was'] or 'none'}.")
-        purging.render(self.stdout, report)
+        render_purged(self.stdout, report)
