@@ -115,8 +115,11 @@ def _figures(site: Site) -> dict[str, Any]:
     }
 
 
-def assets(seeded: Path, run: Path) -> Assets:
-    """Publish the shop's files, and visit its front page with them as they are and as they were published."""
+def assets(seeded: Path, run: Path, rounds: int = ROUNDS) -> Assets:
+    """Publish the shop's files, and visit its front page with them as they are and as they were published.
+
+    The page is loaded in a browser ``rounds`` times.
+    """
     static = run / "static"
     _publish(static)
     with (
@@ -130,7 +133,7 @@ def assets(seeded: Path, run: Path) -> Assets:
             found.plain.crowd = _crowd(plain)
             edge.put_before(published)
             found.published.crowd = _crowd(edge.urls()["varnish"])
-            _load(found, plain, edge.urls()["varnish"])
+            _load(found, plain, edge.urls()["varnish"], rounds)
     return found
 
 
@@ -266,7 +269,7 @@ def _crowd(site: str) -> Visit:
 # And one that draws.
 
 
-def _load(found: Assets, plain: str, edge: str) -> None:
+def _load(found: Assets, plain: str, edge: str, rounds: int) -> None:
     from playwright.sync_api import sync_playwright
 
     from tests.servers.chromium import Chromium
@@ -275,7 +278,7 @@ def _load(found: Assets, plain: str, edge: str) -> None:
     sides = ((plain, found.plain.load_ms), (edge, found.published.load_ms))
     with sync_playwright() as playwright:
         browser = playwright.chromium.connect_over_cdp(get(Chromium).urls()["devtools"])
-        for _ in progress(range(ROUNDS), total=ROUNDS, label="Chromium"):
+        for _ in progress(range(rounds), total=rounds, label="Chromium"):
             for address, times in sides:
                 times.append(_loaded(browser, address))
         browser.close()

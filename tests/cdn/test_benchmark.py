@@ -121,6 +121,7 @@ def test_of_a_picture_the_least_that_fills_the_window_is_taken():
 
 @pytest.mark.server
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(("kind", "name"), [("javascript", "esbuild"), ("javascript", "terser"), ("edges", "rjsmin")])
 def test_scripts_are_measured(kind, name):
     from tests.servers.node import Node

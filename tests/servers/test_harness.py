@@ -37,7 +37,8 @@ from tests.servers.s3 import S3
 from tests.servers.sweep import processes_in
 from tests.servers.varnish import Varnish
 
-pytestmark = pytest.mark.server
+# Once: what is tested here are servers and ways to start and end them.
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 S = TypeVar("S", bound=Server)
 

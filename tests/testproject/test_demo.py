@@ -71,6 +71,10 @@ def test_both_twins_answer_alike_and_json_stands_alone_on_stdout(folder: Path) -
     assert said["cached"]["queries_per_request"] < said["after"]["queries_per_request"]
     assert said["cached"]["cache_hits"] > 0 == said["after"]["cache_hits"]
     assert said["abuse"]["unlimited"]["abuser_refused"] == 0 < said["abuse"]["limited"]["abuser_refused"]
+    plain, published = said["assets"]["plain"], said["assets"]["published"]
+    assert published["first"]["bytes"] < 0.4 * plain["first"]["bytes"]
+    assert published["first"]["requests"] == plain["first"]["requests"] == plain["next"]["requests"]
+    assert published["next"]["requests"] == 0
     assert {"kind", "where", "cure", "code", "ms"} <= set(said["findings"][0])
     assert "As it is" in err
     assert str(folder / "report.html") in err
@@ -103,6 +107,7 @@ def test_served_it_prints_every_row_and_shows_the_runs_data_until_ctrl_c(folder:
     assert all(row.label in said for row in report.ROWS)
     assert "look-ups hit" in said
     assert "of them refused" in said
+    assert "first visit: bytes" in said
     assert "testproject/shop/as_is/views.py:" in said
     site, home, user, password = found.groups()
     visitor = _logged_in(site, home, user, password)
